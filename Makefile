@@ -1,0 +1,44 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test demo lint clean
+
+help:  ## list what make can do here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+lab: $(STAMP)  ## open the course in JupyterLab
+	$(BIN)/python -m jupyterlab $(AS_ROOT) notebooks/00_start_here.ipynb
+
+test: $(STAMP)  ## run every test and every notebook
+	PBE_PROFILE=smoke HF_HUB_OFFLINE=1 $(BIN)/python -m pytest \
+	    --nbmake --nbmake-timeout=180 tests $(NOTEBOOKS)
+
+demo: $(STAMP)  ## edit one picture and say where it is
+	$(BIN)/python -m pbe_lite demo
+
+lint: $(STAMP)  ## check the code with ruff
+	$(BIN)/python -m ruff check
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+# Touched last, so that an install that fails or is stopped is taken up again.
+$(STAMP): requirements.txt pyproject.toml
+	@command -v "$(PYTHON)" > /dev/null || { \
+	    echo "No $(PYTHON) found: install Python 3.11 or newer, or name yours:" \
+	         "make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1), but this course needs Python 3.11" \
+	         "or newer: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$(PYTHON) cannot make a virtual environment" \
+	         "(on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install -r requirements.txt
+	@touch $@

@@ -1,0 +1,77 @@
+"""The exemplar encoder: a frozen CLIP tower, the bottleneck, a mapper, the null vector.
+
+Section 3.2 ("content bottleneck"): only CLIP's class token conditions the U-Net, one
+token for the whole exemplar.  `tokens="all"` keeps every patch token instead: the naive
+baseline, which pastes.  State-dict names are those of the published checkpoint.
+"""
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from torch import nn
+from transformers import CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
+
+TOKENS = ("class", "all")
+
+
+class Tower(nn.Module):
+    """A CLIP vision tower under the name it had when the checkpoint was published."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.vision_model = CLIPVisionModel(config)
+
+
+class Mapper(nn.Module):
+    """Transformer blocks with one head; on one token they are a deep MLP."""
+
+    def __init__(self, width, layers):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            BasicTransformerBlock(width, 1, width, activation_fn="gelu", attention_bias=True)
+            for _ in range(layers)
+        )
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class ExemplarEncoder(CLIPPreTrainedModel):
+    """Exemplars (B, 3, E, E), normalised for CLIP -> condition (B, T, D).
+
+    `config.tokens` is "class" (T = 1) or "all" (T = 1 + number of patches);
+    D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null vector
+    of classifier-free guidance.  Raises ValueError for another `config.tokens`."""
+
+    config_class = CLIPVisionConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.tokens = getattr(config, "tokens", "class")
+        if self.tokens not in TOKENS:
+            raise ValueError(f"tokens must be one of {TOKENS}, got {self.tokens!r}")
+        width = config.hidden_size
+        self.model = Tower(config)
+        self.mapper = Mapper(width, (config.num_hidden_layers + 1) // 5)
+        self.final_layer_norm = nn.LayerNorm(width)
+        self.proj_out = nn.Linear(width, config.projection_dim)
+        self.uncond_vector = nn.Parameter(torch.randn(1, 1, config.projection_dim))
+        self.post_init()
+        self.model.requires_grad_(False)
+
+    def features(self, pixel_values):
+        """What is kept of the frozen tower's output: (B, T, width)."""
+        out = self.model.vision_model(pixel_values=pixel_values)
+        if self.tokens == "class":
+            return out.pooler_output[:, None]
+        return self.model.vision_model.post_layernorm(out.last_hidden_state)
+
+    def forward(self, pixel_values):
+        with torch.no_grad():
+            x = self.features(pixel_values)
+        return self.proj_out(self.final_layer_norm(self.mapper(x)))
+
+    def null(self, like):
+        """The null vector in the shape of a condition `like`: (B, T, D)."""
+        return self.uncond_vector.to(like).expand_as(like)

@@ -1,0 +1,250 @@
+"""What is trained: one module an objective, `forward(batch) -> losses (B,)`.
+
+    clip    contrastive, crops against names          codec   reconstruction
+    prior   text -> scene, the miniature Stable Diffusion
+    scratch, naive, naive_augment, bottleneck, augment, final   the paper's arms
+
+`sample(epoch, index)` gives one training sample, all its randomness included: timestep,
+noise and the drop of the condition belong to the sample, not to the process.
+"""
+
+from typing import NamedTuple
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig
+
+from pbe_lite import clip as lite_clip
+from pbe_lite.augment import squash
+from pbe_lite.codec import PatchCodec
+from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.triplets import Triplets, crop_box, sample_rng, to_clip, to_signed
+from pbe_lite.unet import build_unet, fold_one_token, unet_input, widen_conv_in
+
+NOISE = 1  # the purpose of a sample's second generator
+
+
+class Arm(NamedTuple):
+    """prior: start from the text-conditioned U-Net; tokens: "class" or "all"; augment:
+    exemplar and hole shape; null: the learnable null vector, 20 % of the samples."""
+
+    prior: bool
+    tokens: str
+    augment: bool
+    null: bool
+
+
+ARMS = {
+    "scratch": Arm(False, "all", False, False),
+    "naive": Arm(True, "all", False, False),
+    "naive_augment": Arm(True, "all", True, False),
+    "bottleneck": Arm(True, "class", False, False),
+    "augment": Arm(True, "class", True, False),
+    "final": Arm(True, "class", True, True),
+}
+
+
+def build_scheduler(preset):
+    """The training noise schedule: Stable Diffusion's."""
+    return DDPMScheduler(prediction_type=preset.prediction, **preset.noise)
+
+
+class Objective(nn.Module):
+    """Base of all objectives; `export(folder)` writes what was trained."""
+
+    batch_size = lr = None  # None: the preset's
+
+    def __init__(self, preset, records, seed):
+        super().__init__()
+        self.preset, self.records, self.seed = preset, records, seed
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, key):
+        return self.sample(*key)
+
+
+class Contrastive(Objective):
+    """CLIP's symmetric loss; crops of the same object in a batch are all positives."""
+
+    batch_size, lr = 256, 1e-3
+
+    def __init__(self, preset, records, weights, seed):
+        super().__init__(preset, records, seed)
+        self.model, self.tokenizer = lite_clip.build_clip(preset)
+
+    def sample(self, epoch, index):
+        rng, record = sample_rng(self.seed, epoch, index), self.records[index]
+        x0, y0, x1, y1 = record["boxes"][0]
+        a, b, c, d = rng.uniform(0, .3, 4)
+        w, h = x1 - x0, y1 - y0
+        box = (max(0, x0 - a * w), max(0, y0 - b * h), min(1, x1 + c * w), min(1, y1 + d * h))
+        crop = squash(crop_box(record["image"], box), self.preset.exemplar_size)
+        crop = crop[:, ::-1] if rng.uniform() < .5 else crop
+        tokens = lite_clip.tokenize(self.tokenizer, [lite_clip.caption(record["labels"][0])])
+        return {"pixels": to_clip(crop), "ids": tokens.input_ids[0],
+                "attention": tokens.attention_mask[0]}
+
+    def forward(self, batch):
+        out = self.model(input_ids=batch["ids"], attention_mask=batch["attention"],
+                         pixel_values=batch["pixels"])
+        same = (batch["ids"][:, None] == batch["ids"][None]).all(-1).float()
+        target = same / same.sum(1, keepdim=True)
+        logits = out.logits_per_image.float()
+        return (F.cross_entropy(logits, target, reduction="none")
+                + F.cross_entropy(logits.T, target, reduction="none")) / 2
+
+    def export(self, folder):
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+class Reconstruction(Objective):
+    """The codec's decoder: squared error, plus a little absolute error for edges."""
+
+    batch_size, lr = 32, 1e-3
+
+    def __init__(self, preset, records, weights, seed):
+        super().__init__(preset, records, seed)
+        images = [to_signed(squash(r["image"], preset.resolution)) for r in
+                  records.select(range(min(512, len(records))))]
+        self.codec = PatchCodec(preset.latent_factor, preset.latent_channels)
+        self.codec.fit(torch.stack(images))
+
+    def sample(self, epoch, index):
+        rng = sample_rng(self.seed, epoch, index)
+        image = squash(self.records[index]["image"], self.preset.resolution)
+        return {"image": to_signed(image[:, ::-1] if rng.uniform() < .5 else image)}
+
+    def forward(self, batch):
+        error = self.codec(batch["image"]).float() - batch["image"]
+        return (error.square() + .05 * error.abs()).mean((1, 2, 3))
+
+    def export(self, folder):
+        self.codec.save_pretrained(folder)
+
+
+class Diffusion(Objective):
+    """What the prior and the arms share: frozen codec, noise schedule, the loss.
+
+    z_t = sqrt(a_t) z + sqrt(1 - a_t) eps; the U-Net predicts eps (or v, as the preset
+    says) and the loss is the squared error over the whole latent."""
+
+    def __init__(self, preset, records, weights, seed):
+        super().__init__(preset, records, seed)
+        codec = PatchCodec if preset.name == "lite" else AutoencoderKL
+        self.codec = codec.from_pretrained(weights / "codec").requires_grad_(False)
+        self.scheduler = build_scheduler(preset)
+        self.unet = None
+
+    def noise_sample(self, epoch, index):
+        """timestep, noise (c, h, w) and a number in [0, 1) that decides the drop."""
+        rng = sample_rng(self.seed, epoch, index, NOISE)
+        shape = (self.preset.latent_channels,) + (self.preset.latent_size,) * 2
+        return {
+            "timestep": int(rng.integers(self.scheduler.config.num_train_timesteps)),
+            "drop": float(rng.uniform()),
+            "noise": torch.from_numpy(rng.standard_normal(shape, dtype="float32")),
+        }
+
+    @torch.no_grad()
+    def encode(self, image):
+        """(B, 3, S, S) in [-1, 1] -> (B, c, h, w) scaled latents."""
+        return self.codec.encode(image).latent_dist.mode() * self.codec.config.scaling_factor
+
+    def denoising_loss(self, z, batch, condition, model_input=lambda z_t: z_t):
+        t, noise = batch["timestep"], batch["noise"]
+        z_t = self.scheduler.add_noise(z, noise, t)
+        target = noise if self.preset.prediction == "epsilon" \
+            else self.scheduler.get_velocity(z, noise, t)
+        prediction = self.unet(model_input(z_t), t, encoder_hidden_states=condition).sample
+        return (prediction.float() - target).square().mean((1, 2, 3))
+
+
+class TextPrior(Diffusion):
+    """The miniature Stable Diffusion: caption -> scene; 10 % empty captions."""
+
+    def __init__(self, preset, records, weights, seed):
+        super().__init__(preset, records, weights, seed)
+        model, self.tokenizer = lite_clip.load_clip(weights / "clip")
+        self.text = model.text_model.requires_grad_(False)
+        self.unet = build_unet(preset, preset.latent_channels)
+
+    def sample(self, epoch, index):
+        record, noise = self.records[index], self.noise_sample(epoch, index)
+        name = record["labels"][0] if noise["drop"] >= .1 else ""
+        tokens = lite_clip.tokenize(self.tokenizer, [lite_clip.caption(name)])
+        image = to_signed(squash(record["image"], self.preset.resolution))
+        return {"image": image, "ids": tokens.input_ids[0], **noise}
+
+    def forward(self, batch):
+        with torch.no_grad():
+            condition = self.text(input_ids=batch["ids"]).last_hidden_state
+        return self.denoising_loss(self.encode(batch["image"]), batch, condition)
+
+    def export(self, folder):
+        self.unet.save_pretrained(folder / "unet")
+        self.scheduler.save_pretrained(folder / "scheduler")
+
+
+class Inpaint(Diffusion):
+    """An arm of the paper: fill the hole with the exemplar's object (section 3.1)."""
+
+    def __init__(self, preset, records, weights, seed, arm="final"):
+        super().__init__(preset, records, weights, seed)
+        self.arm = ARMS[arm]
+        self.triplets = Triplets(records, preset, seed, self.arm.augment, self.arm.augment)
+        self.encoder = _exemplar_encoder(preset, weights, self.arm.tokens)
+        if self.arm.prior:
+            self.unet = UNet2DConditionModel.from_pretrained(weights / "prior" / "unet")
+            widen_conv_in(self.unet, preset.unet_channels)
+        else:
+            self.unet = build_unet(preset)
+        if self.arm.tokens == "class":
+            fold_one_token(self.unet)
+        self.encoder.uncond_vector.requires_grad_(self.arm.null)
+
+    def sample(self, epoch, index):
+        triplet = self.triplets[epoch, index]
+        triplet.pop("name")
+        return {**triplet, **self.noise_sample(epoch, index)}
+
+    def forward(self, batch):
+        image, hole = batch["image"], batch["hole"]
+        condition = self.encoder(batch["exemplar"])
+        if self.arm.null:
+            drop = (batch["drop"] < self.preset.null_probability)[:, None, None]
+            condition = torch.where(drop, self.encoder.null(condition), condition)
+        z_masked = self.encode(image * (1 - hole))
+        return self.denoising_loss(
+            self.encode(image), batch, condition,
+            lambda z_t: unet_input(z_t, z_masked, hole))
+
+    def export(self, folder):
+        from pbe_lite.pipeline import PaintByExamplePipeline
+        pipe = PaintByExamplePipeline(vae=self.codec, image_encoder=self.encoder,
+                                      unet=self.unet, scheduler=self.scheduler)
+        pipe.save_pretrained(folder)
+
+
+def _exemplar_encoder(preset, weights, tokens):
+    """An ExemplarEncoder around the trained CLIP tower."""
+    model, _ = lite_clip.load_clip(weights / "clip")
+    config = CLIPVisionConfig(**preset.clip["vision_config"], tokens=tokens,
+                              projection_dim=preset.unet["cross_attention_dim"])
+    encoder = ExemplarEncoder(config)
+    encoder.model.vision_model.load_state_dict(model.vision_model.state_dict())
+    return encoder
+
+
+def build_objective(name, preset, records, weights, seed=0):
+    """The objective called `name`; raises ValueError for an unknown one."""
+    simple = {"clip": Contrastive, "codec": Reconstruction, "prior": TextPrior}
+    if name in simple:
+        return simple[name](preset, records, weights, seed)
+    if name in ARMS:
+        return Inpaint(preset, records, weights, seed, name)
+    raise ValueError(f"arm must be one of {[*simple, *ARMS]}, got {name!r}")

@@ -1,0 +1,86 @@
+"""Scale is a preset, never a fork: every size in the project is named here.
+
+`lite` fits a laptop CPU and the miniature world; `full` is the paper's model.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+RUNS = DATA.parent / "runs"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One scale.  Sizes are in pixels, channels or samples; `lr` is AdamW's peak rate."""
+
+    name: str
+    resolution: int
+    latent_factor: int
+    latent_channels: int
+    exemplar_size: int
+    prediction: str
+    sampling_steps: int
+    batch_size: int
+    lr: float
+    warmup_steps: int
+    lr_decay: bool
+    precision: str
+    null_probability: float = .2
+    area: tuple = (.02, .8)
+    ema_decay: float = 0
+    scenes: int = 0
+    clip: dict = field(default_factory=dict)
+    unet: dict = field(default_factory=dict)
+    noise: dict = field(default_factory=lambda: dict(
+        num_train_timesteps=1000, beta_schedule="scaled_linear",
+        beta_start=.00085, beta_end=.012, clip_sample=False, steps_offset=1,
+    ))
+
+    @property
+    def latent_size(self):
+        """Side of the latent grid."""
+        return self.resolution // self.latent_factor
+
+    @property
+    def unet_channels(self):
+        """[z_t, z_masked, mask]: 9 for the paper's 4 latent channels."""
+        return 2 * self.latent_channels + 1
+
+
+_LITE_TOWER = dict(hidden_size=128, intermediate_size=512, num_hidden_layers=4,
+                   num_attention_heads=4)
+_VIT_L = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
+              num_attention_heads=16)
+_SD_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+
+LITE = Preset(
+    name="lite", resolution=128, latent_factor=8, latent_channels=8, exemplar_size=32,
+    prediction="v_prediction", sampling_steps=25, batch_size=64, lr=5e-4,
+    warmup_steps=200, lr_decay=True, precision="bf16", ema_decay=.999, scenes=24_000,
+    clip=dict(
+        projection_dim=128,
+        vision_config=dict(_LITE_TOWER, image_size=32, patch_size=4),
+        text_config=dict(_LITE_TOWER, num_hidden_layers=2, max_position_embeddings=12),
+    ),
+    unet=dict(
+        block_out_channels=(64, 112, 112), layers_per_block=1, norm_num_groups=16,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
+        cross_attention_dim=128, attention_head_dim=4,
+    ),
+)
+
+FULL = Preset(
+    name="full", resolution=512, latent_factor=8, latent_channels=4, exemplar_size=224,
+    prediction="epsilon", sampling_steps=50, batch_size=4, lr=1e-5,
+    warmup_steps=10_000, lr_decay=False, precision="no",
+    clip=dict(vision_config=dict(_VIT_L, image_size=224, patch_size=14)),
+    unet=dict(
+        block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
+        down_block_types=_SD_DOWN, cross_attention_dim=768, attention_head_dim=8,
+        up_block_types=tuple(b.replace("Down", "Up") for b in reversed(_SD_DOWN)),
+    ),
+)
+
+PRESETS = {p.name: p for p in (LITE, FULL)}

@@ -1,0 +1,68 @@
+"""The U-Net: built from a preset, widened from a prior, and one-token cross-attention.
+
+The paper starts from Stable Diffusion, whose U-Net takes 4 channels, and widens
+`conv_in` with zeros to take [z_t, z_masked, mask] (9 channels; here 2 c + 1).
+"""
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch.nn import functional as F
+
+
+def build_unet(preset, in_channels=None):
+    """A U-Net of the preset's size; `in_channels` defaults to [z_t, z_masked, mask]."""
+    return UNet2DConditionModel(
+        sample_size=preset.latent_size, out_channels=preset.latent_channels,
+        in_channels=in_channels or preset.unet_channels, **preset.unet,
+    )
+
+
+def unet_input(z, z_masked, hole):
+    """[z_t, z_masked, mask] for the U-Net: (B, 2 c + 1, h, w).
+
+    z, z_masked: (B, c, h, w) latents, scaled; hole: (B, 1, H, W), 1 = hole.  The
+    published weights want 1 = keep, so the mask is inverted here and nowhere else; it
+    is brought to the latent grid by nearest neighbour, as theirs is."""
+    keep = 1 - F.interpolate(hole.to(z), size=z.shape[-2:])
+    return torch.cat([z, z_masked, keep], 1)
+
+
+@torch.no_grad()
+def widen_conv_in(unet, in_channels):
+    """Let a trained U-Net take more input channels; the new ones start with no effect.
+
+    Raises ValueError when `in_channels` is not more than it has."""
+    old = unet.conv_in
+    if in_channels <= old.in_channels:
+        raise ValueError(f"in_channels must be > {old.in_channels}, got {in_channels}")
+    wide = torch.nn.Conv2d(in_channels, old.out_channels, old.kernel_size,
+                           padding=old.padding).to(old.weight)
+    wide.weight.zero_()
+    wide.weight[:, :old.in_channels] = old.weight
+    wide.bias.copy_(old.bias)
+    unet.conv_in = wide
+    unet.register_to_config(in_channels=in_channels)
+    return unet
+
+
+class OneTokenAttention:
+    """Cross-attention to one token, without the attention.
+
+    softmax over a single key is 1, so every position gets to_out(to_v(c)): a bias that
+    does not look at the picture, and to_q, to_k have exactly zero gradient."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, **kwargs):
+        """hidden_states: (B, N, d), encoder_hidden_states: (B, 1, D) -> (B, N, d)."""
+        if encoder_hidden_states is None or encoder_hidden_states.shape[1] != 1:
+            raise ValueError("OneTokenAttention needs a condition of one token, (B, 1, D)")
+        bias = attn.to_out[0](attn.to_v(encoder_hidden_states))
+        return bias.expand(-1, hidden_states.shape[1], -1)
+
+
+def fold_one_token(unet):
+    """Give every cross-attention (`attn2`) of a U-Net the one-token short cut."""
+    unet.set_attn_processor({
+        name: OneTokenAttention() if ".attn2." in name else processor
+        for name, processor in unet.attn_processors.items()
+    })
+    return unet

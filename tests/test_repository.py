@@ -1,0 +1,231 @@
+"""What holds for the repository as a whole: its shape, sizes, pins and notebooks."""
+
+import ast
+import json
+import math
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+TOP_LEVEL = set(
+    "notebooks pbe_lite data tests requirements.txt README.md pyproject.toml Makefile"
+    " LICENSE .gitignore .ci .github".split()
+)
+# Data flows one way: a module imports only from those before it.
+ORDER = (
+    "presets environment tabletop openimages masks augment triplets codec exemplar unet"
+    " pipeline objectives train baselines metrics evaluate plots widgets __main__"
+).split()
+MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MEGABYTE = 1e6
+
+
+def tracked_files():
+    """Return the paths that git tracks, relative to ROOT; skip the test without git."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    try:
+        run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("no git here")
+    assert run.returncode == 0, run.stderr.decode()
+    paths = map(Path, run.stdout.decode().split("\0")[:-1])
+    return [path for path in paths if (ROOT / path).is_file()]
+
+
+def megabytes_under(folder):
+    files = [path for path in tracked_files() if path.is_relative_to(folder)]
+    return sum((ROOT / path).stat().st_size for path in files) / MEGABYTE
+
+
+def test_top_level_holds_only_what_it_may():
+    assert {path.parts[0] for path in tracked_files()} <= TOP_LEVEL
+
+
+def test_what_is_shipped_stays_small():
+    assert megabytes_under("data/weights") <= 50
+    assert megabytes_under("data/sprites") <= 5
+
+
+# ------------------------------------------------------------------- requirements
+
+
+def pins():
+    """Return name -> version of requirements.txt; everything but `-e .` is pinned."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = [line for line in lines if line and not line.startswith("#")]
+    assert lines.pop() == "-e ."
+    return dict(line.split("==") for line in lines)
+
+
+def test_pins_satisfy_the_ranges():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requires = sum(project["optional-dependencies"].values(), project["dependencies"])
+    ranges = {r.name: r.specifier for r in map(Requirement, requires)}
+    assert set(pins()) == set(ranges)
+    for name, version in pins().items():
+        assert Version(version) in ranges[name], f"{name}=={version} not {ranges[name]}"
+
+
+def test_torch_is_pinned_and_torchvision_is_not_needed():
+    assert pins()["torch"] == "2.13.0" and "torchvision" not in pins()
+
+
+# ------------------------------------------------------------------------ package
+
+
+def imported_modules(source):
+    """Return the names of the pbe_lite modules that this source imports, anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = f"{'pbe_lite.' * bool(node.level)}{node.module or ''}".rstrip(".")
+            whole = base == "pbe_lite"  # `from pbe_lite import masks`
+            found.update([f"{base}.{a.name}" for a in node.names] if whole else [base])
+    return {name.split(".")[1] for name in found if name.startswith("pbe_lite.")}
+
+
+def order_faults(module, source):
+    """Return the pbe_lite modules that `module` imports though they are not above it."""
+    above = ORDER[: ORDER.index(module)]
+    return imported_modules(source) - set(above)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_no_module_is_long(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_imports_only_from_those_above_it(path):
+    source = path.read_text()
+    if path.stem == "__init__":
+        assert imported_modules(source) <= set(ORDER)
+    else:
+        assert path.stem in ORDER, "a new module needs its place in ORDER"
+        assert not order_faults(path.stem, source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from pbe_lite.train import fit",
+        "from pbe_lite import masks, train",
+        "import pbe_lite.train as t",
+        "from .train import fit",
+        "from . import train",
+        "def f():\n    from pbe_lite.train import fit",
+    ],
+)
+def test_an_import_from_below_is_found(source):
+    assert order_faults("pipeline", source) == {"train"}
+    assert not order_faults("evaluate", source)
+
+
+def test_other_imports_are_no_fault():
+    source = "import torch\nfrom torch import nn\nfrom pbe_lite.masks import box"
+    assert not order_faults("augment", source)
+
+
+# ---------------------------------------------------------------------- notebooks
+
+
+def cell_source(cell):
+    return "".join(cell["source"])
+
+
+def code_cells(notebook):
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in cells if cell_source(cell).strip()]
+
+
+def output_faults(notebook):
+    """Yield what is wrong with the outputs that were committed."""
+    cells = code_cells(notebook)
+    counts = [cell["execution_count"] for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        yield f"not executed 1..n: {counts}"
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    if any(output["output_type"] == "error" for output in outputs):
+        yield "holds an error output"
+    if "widgets" in notebook["metadata"]:
+        yield "holds saved widget state"
+
+
+def code_faults(notebook):
+    """Yield what is wrong with the length of code lines and cells."""
+    sources = [cell_source(cell).splitlines() for cell in code_cells(notebook)]
+    long = [line for lines in sources for line in lines if len(line) > 79]
+    if long:
+        yield f"lines over 79 characters: {long}"
+    sizes = sorted(map(len, sources))
+    p90 = sizes[math.ceil(0.9 * len(sizes)) - 1] if sizes else 0
+    if p90 > 20:
+        yield f"a tenth of the code cells is longer than 20 lines: {sizes}"
+
+
+def balance_faults(notebook):
+    """Yield whether a lesson explains too little or too much between code cells."""
+    prose = sum(cell["cell_type"] == "markdown" for cell in notebook["cells"])
+    code = len(code_cells(notebook))
+    if not code <= prose <= 2 * code:
+        yield f"{prose} markdown cells to {code} code cells: wanted 1.0 to 2.0"
+
+
+def is_lesson(path):
+    return path.name[:2].isdigit() and path.name[:2] != "00"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_fit_to_read(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    faults = [*output_faults(notebook), *code_faults(notebook)]
+    faults += balance_faults(notebook) if is_lesson(path) else []
+    assert not faults
+    assert path.stat().st_size <= MEGABYTE
+
+
+def made_up_notebook(source="x = 1", count=1, output="stream", prose=1, **metadata):
+    code = {"cell_type": "code", "source": [source], "execution_count": count}
+    code["outputs"] = [{"output_type": output}]
+    empty = {"cell_type": "code", "source": [], "execution_count": None, "outputs": []}
+    text = {"cell_type": "markdown", "source": ["why"]}
+    return {"cells": [code, empty] + [text] * prose, "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ({}, None),
+        ({"prose": 2}, None),
+        ({"source": "x" * 79}, None),
+        ({"source": "x = 1\n" * 20}, None),
+        ({"count": None}, "not executed 1..n"),
+        ({"count": 2}, "not executed 1..n"),
+        ({"output": "error"}, "error output"),
+        ({"widgets": {}}, "widget state"),
+        ({"source": "x" * 80}, "lines over 79"),
+        ({"source": "x = 1\n" * 21}, "longer than 20 lines"),
+        ({"prose": 0}, "0 markdown cells to 1"),
+        ({"prose": 3}, "3 markdown cells to 1"),
+    ],
+)
+def test_each_fault_of_a_notebook_is_found(made, expected):
+    notebook = made_up_notebook(**made)
+    checks = (output_faults, code_faults, balance_faults)
+    faults = [fault for check in checks for fault in check(notebook)]
+    assert len(faults) == (expected is not None)
+    assert expected is None or expected in faults[0]
+
+
+def test_the_starting_page_is_not_held_to_the_balance_of_a_lesson():
+    assert is_lesson(Path("01_the_task.ipynb")) and is_lesson(Path("10_limits.ipynb"))
+    assert not is_lesson(Path("00_start_here.ipynb"))
