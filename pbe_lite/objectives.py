@@ -11,7 +11,12 @@ noise and the drop of the condition belong to the sample, not to the process.
 from typing import NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DConditionModel,
+)
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig
@@ -20,6 +25,7 @@ from pbe_lite import clip as lite_clip
 from pbe_lite.augment import squash
 from pbe_lite.codec import PatchCodec
 from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.triplets import Triplets, crop_box, sample_rng, to_clip, to_signed
 from pbe_lite.unet import build_unet, fold_one_token, unet_input, widen_conv_in
 
@@ -55,6 +61,8 @@ class Objective(nn.Module):
     """Base of all objectives; `export(folder)` writes what was trained."""
 
     batch_size = lr = None  # None: the preset's
+
+    arm = None
 
     def __init__(self, preset, records, seed):
         super().__init__()
@@ -136,7 +144,8 @@ class Diffusion(Objective):
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
         codec = PatchCodec if preset.name == "lite" else AutoencoderKL
-        self.codec = codec.from_pretrained(weights / "codec").requires_grad_(False)
+        self.codec = codec.from_pretrained(
+            weights / "codec", torch_dtype=torch.float32).requires_grad_(False)
         self.scheduler = build_scheduler(preset)
         self.unet = None
 
@@ -195,17 +204,19 @@ class Inpaint(Diffusion):
 
     def __init__(self, preset, records, weights, seed, arm="final"):
         super().__init__(preset, records, weights, seed)
-        self.arm = ARMS[arm]
-        self.triplets = Triplets(records, preset, seed, self.arm.augment, self.arm.augment)
-        self.encoder = _exemplar_encoder(preset, weights, self.arm.tokens)
-        if self.arm.prior:
-            self.unet = UNet2DConditionModel.from_pretrained(weights / "prior" / "unet")
+        self.traits = ARMS[arm]
+        augment = self.traits.augment
+        self.triplets = Triplets(records, preset, seed, augment, augment)
+        self.encoder = _exemplar_encoder(preset, weights, self.traits.tokens)
+        if self.traits.prior:
+            self.unet = UNet2DConditionModel.from_pretrained(
+                weights / "prior" / "unet", torch_dtype=torch.float32)
             widen_conv_in(self.unet, preset.unet_channels)
         else:
             self.unet = build_unet(preset)
-        if self.arm.tokens == "class":
+        if self.traits.tokens == "class":
             fold_one_token(self.unet)
-        self.encoder.uncond_vector.requires_grad_(self.arm.null)
+        self.encoder.uncond_vector.requires_grad_(self.traits.null)
 
     def sample(self, epoch, index):
         triplet = self.triplets[epoch, index]
@@ -215,7 +226,7 @@ class Inpaint(Diffusion):
     def forward(self, batch):
         image, hole = batch["image"], batch["hole"]
         condition = self.encoder(batch["exemplar"])
-        if self.arm.null:
+        if self.traits.null:
             drop = (batch["drop"] < self.preset.null_probability)[:, None, None]
             condition = torch.where(drop, self.encoder.null(condition), condition)
         z_masked = self.encode(image * (1 - hole))
@@ -224,10 +235,9 @@ class Inpaint(Diffusion):
             lambda z_t: unet_input(z_t, z_masked, hole))
 
     def export(self, folder):
-        from pbe_lite.pipeline import PaintByExamplePipeline
-        pipe = PaintByExamplePipeline(vae=self.codec, image_encoder=self.encoder,
-                                      unet=self.unet, scheduler=self.scheduler)
-        pipe.save_pretrained(folder)
+        sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
+        PaintByExamplePipeline(vae=self.codec, image_encoder=self.encoder, unet=self.unet,
+                               scheduler=sampler).save_pretrained(folder)
 
 
 def _exemplar_encoder(preset, weights, tokens):
@@ -244,7 +254,10 @@ def build_objective(name, preset, records, weights, seed=0):
     """The objective called `name`; raises ValueError for an unknown one."""
     simple = {"clip": Contrastive, "codec": Reconstruction, "prior": TextPrior}
     if name in simple:
-        return simple[name](preset, records, weights, seed)
-    if name in ARMS:
-        return Inpaint(preset, records, weights, seed, name)
-    raise ValueError(f"arm must be one of {[*simple, *ARMS]}, got {name!r}")
+        objective = simple[name](preset, records, weights, seed)
+    elif name in ARMS:
+        objective = Inpaint(preset, records, weights, seed, name)
+    else:
+        raise ValueError(f"arm must be one of {[*simple, *ARMS]}, got {name!r}")
+    objective.arm = name
+    return objective

@@ -9,8 +9,10 @@ that never stopped (on the same number of CPU threads).
 """
 
 import argparse
+import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -121,9 +123,14 @@ class Run:
                 "history": self.history,
             })
 
-    def export(self):
-        """Write the averaged weights to `folder/weights`, in diffusers' layout."""
+    def export(self, command=""):
+        """Write the averaged weights to `folder/weights` in diffusers' layout, and how
+        they came about to `folder/run.json`."""
         if self.accelerator.is_main_process:
+            (self.folder / "run.json").write_text(json.dumps({
+                "arm": self.objective.arm, "command": command, "seed": self.seed,
+                "samples": self.step * self.batch_size, "of": self.steps * self.batch_size,
+                "minutes": round(self.seconds / 60, 1), "history": self.history}))
             if self.ema:
                 self.ema.store(self.parameters.values())
                 self.ema.copy_to(self.parameters.values())
@@ -216,7 +223,7 @@ def main(argv=None):
               args.samples or SAMPLES.get(args.arm, ARM_SAMPLES), args.seed,
               workers=args.workers)
     done = run.train(args.minutes)
-    run.export()
+    run.export("python -m pbe_lite.train " + " ".join(argv or sys.argv[1:]))
     print(f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; weights in "
           f"{run.folder / 'weights'}" + ("" if done else "; call again to go on"))
 

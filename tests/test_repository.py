@@ -18,8 +18,9 @@ TOP_LEVEL = set(
 )
 # Data flows one way: a module imports only from those before it.
 ORDER = (
-    "presets environment tabletop openimages masks augment triplets codec exemplar unet"
-    " pipeline objectives train baselines metrics evaluate plots widgets __main__"
+    "presets environment weights tabletop openimages masks augment triplets codec clip"
+    " exemplar unet canvas pipeline objectives train baselines metrics evaluate plots"
+    " widgets __main__"
 ).split()
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

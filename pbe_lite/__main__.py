@@ -1,0 +1,111 @@
+"""python -m pbe_lite edit | demo | evaluate | check | ship: what needs no notebook."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pbe_lite.environment import check_environment
+from pbe_lite.presets import RUNS
+from pbe_lite.weights import WEIGHTS, read_manifest, ship
+
+
+def _pipeline(args):
+    from pbe_lite.pipeline import PaintByExamplePipeline
+    return PaintByExamplePipeline.from_pretrained(args.model)
+
+
+def edit(args):
+    """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
+    from pbe_lite import canvas
+    source = canvas.read_image(args.image)
+    canvas.read_mask(args.mask, source.shape[:2])
+    canvas.read_image(args.exemplar, "exemplar")
+    out = _pipeline(args)(
+        image=args.image, mask=args.mask, exemplar=args.exemplar, steps=args.steps,
+        guidance_scale=args.guidance, seed=args.seed, samples=args.samples)
+    for i, image in enumerate(out.images):
+        path = args.out if i == 0 else args.out.with_stem(f"{args.out.stem}-{i}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+        print(path)
+
+
+def demo(args):
+    """Edit one scene of the miniature world and say where the picture is."""
+    from pbe_lite.evaluate import make_pair
+    from pbe_lite.plots import strip
+    pair, pipe = make_pair(args.pair), _pipeline(args)
+    out = pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar,
+               seed=args.seed).images[0]
+    path = RUNS / "demo.png"
+    path.parent.mkdir(exist_ok=True)
+    strip([pair.source.image, pair.hole, pair.exemplar, out],
+          ["source", "hole", f"exemplar: {pair.name}", "result"]).savefig(path, dpi=150)
+    print(f"source, hole, exemplar and result side by side: {path}")
+
+
+def evaluate(args):
+    """The benchmark: a row for the arm, for copy-paste and for the ground truth."""
+    from pbe_lite import evaluate as benchmark
+    args.model = args.model or WEIGHTS / args.arm
+    pipe = _pipeline(args)
+    pipe.set_progress_bar_config(disable=True)
+    table = benchmark.evaluate(pipe, args.arm, args.pairs, args.guidance, args.steps, args.seed)
+    print(benchmark.format_table(table))
+    if args.json:
+        benchmark.write_json(table, args.json)
+
+
+def check(args):
+    """One line a requirement: ok, or what to do."""
+    sys.exit(0 if check_environment() else 1)
+
+
+def ship_run(args):
+    """Copy a run's weights to data/weights in half precision, with its manifest entry."""
+    print(ship(args.run))
+    print(f"{len(read_manifest())} arms in the manifest")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="pbe_lite", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(function, name=None):
+        sub = commands.add_parser(name or function.__name__, help=function.__doc__)
+        sub.set_defaults(function=function)
+        return sub
+
+    def sampling(sub):
+        sub.add_argument("--guidance", type=float, default=5.0)
+        sub.add_argument("--steps", type=int, default=25)
+        sub.add_argument("--seed", type=int, default=0)
+
+    sub = command(edit)
+    for name in ("--image", "--mask", "--exemplar", "--out"):
+        sub.add_argument(name, type=Path, required=True)
+    sub.add_argument("--model", default=WEIGHTS / "final", help="a folder or a hub's name")
+    sub.add_argument("--samples", type=int, default=1)
+    sampling(sub)
+    sub = command(demo)
+    sub.add_argument("--model", default=WEIGHTS / "final")
+    sub.add_argument("--pair", type=int, default=0, help="of the benchmark's 400")
+    sub.add_argument("--seed", type=int, default=0)
+    sub = command(evaluate)
+    sub.add_argument("--arm", default="final")
+    sub.add_argument("--model", help="default: data/weights/<arm>")
+    sub.add_argument("--pairs", type=int, default=400)
+    sub.add_argument("--json", type=Path)
+    sampling(sub)
+    command(check)
+    sub = command(ship_run, "ship")
+    sub.add_argument("--run", type=Path, required=True)
+    args = parser.parse_args(argv)
+    try:
+        args.function(args)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The metrics of the miniature benchmark, one number a pair; see data/README.md.
+
+Pictures are (S, S, 3) uint8, `hole` is (S, S) bool.  Each metric has a baseline that
+fools it, so no table stands without its copy-paste and ground-truth rows.
+"""
+
+import numpy as np
+
+DIFFERENT = 20.0  # 8-bit levels, root mean square over RGB
+
+
+def distance(a, b):
+    """RMS over RGB of the difference, (S, S), in 8-bit levels."""
+    return np.sqrt(np.mean((a.astype(float) - b.astype(float)) ** 2, -1))
+
+
+def leak_pixels(pasted, pasted_alpha, truth, clean, hole):
+    """Where a leak could show: hole pixels whose right answer is the clean plate, on
+    which copy-paste shows the exemplar's own background, and the two differ."""
+    background = hole & (pasted_alpha < .02) & (distance(truth, clean) < 4)
+    return background & (distance(pasted, clean) > DIFFERENT)
+
+
+def leak(result, pasted, clean, pixels):
+    """Share of `pixels` nearer to the pasted exemplar than to the clean plate, 0..1;
+    NaN where there is no such pixel.  1 = copy-paste."""
+    if not pixels.any():
+        return np.nan
+    nearer = distance(result, pasted) < distance(result, clean)
+    return float(nearer[pixels].mean())
+
+
+def border_gradient(image, hole):
+    """Mean absolute step across the hole's border, in 8-bit levels; NaN without one."""
+    image = image.astype(float)
+    across, down = hole[:, 1:] != hole[:, :-1], hole[1:] != hole[:-1]
+    steps = np.concatenate([np.abs(image[:, 1:] - image[:, :-1])[across],
+                            np.abs(image[1:] - image[:-1])[down]])
+    return float(steps.mean()) if len(steps) else np.nan
+
+
+def light_error(result, truth, alpha):
+    """Distance between the mean colours of the object's place (alpha > .9), in 8-bit
+    levels: how far the object is from what this scene's light makes of it."""
+    place = alpha > .9
+    return float(np.linalg.norm(result[place].mean(0) - truth[place].mean(0)))
+
+
+def background_psnr(result, image, hole):
+    """PSNR in dB outside the hole; infinite when those pixels are identical."""
+    error = np.mean((result[~hole].astype(float) - image[~hole].astype(float)) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255 ** 2 / error))
+
+
+def clip_score(result_features, exemplar_features):
+    """100 cos between CLIP features (B, D), unit vectors, as the paper defines it."""
+    return 100 * (result_features * exemplar_features).sum(-1)
+
+
+def bootstrap(values, seed=0, draws=2000):
+    """Mean over pairs with a 95 % interval: {"mean", "low", "high"}; NaNs are left out."""
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    index = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    low, high = np.percentile(values[index].mean(1), (2.5, 97.5))
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

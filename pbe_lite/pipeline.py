@@ -1,0 +1,187 @@
+"""image + mask + exemplar -> image, at any size: the pipeline that every demo uses.
+
+The model sees a square around the hole at its own resolution; what it paints is pasted
+back with a feathered edge, so that pixels outside the hole stay exactly as they were.
+(The authors decode the whole picture at 512 x 512 only, and the rest changes too.)
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers import schedulers as diffusers_schedulers
+from diffusers.utils import BaseOutput
+from PIL import Image
+
+from pbe_lite import canvas
+from pbe_lite.augment import squash
+from pbe_lite.codec import PatchCodec
+from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.triplets import to_clip, to_signed
+from pbe_lite.unet import unet_input
+
+
+@dataclass
+class EditOutput(BaseOutput):
+    """`images`: one a sample, in the order of their seeds, all of the source's size (of
+    the model's with `paste=False`)."""
+
+    images: list
+
+
+class PaintByExamplePipeline(DiffusionPipeline):
+    """Exemplar-based image editing (Paint by Example, CVPR 2023).
+
+    `vae` is an AutoencoderKL or a PatchCodec; `image_encoder` an ExemplarEncoder;
+    `unet` takes [z_t, z_masked, mask]; `scheduler` is any of diffusers'."""
+
+    model_cpu_offload_seq = "image_encoder->unet->vae"
+
+    def __init__(self, vae, image_encoder, unet, scheduler):
+        super().__init__()
+        self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet,
+                              scheduler=scheduler)
+
+    @classmethod
+    def from_pretrained(cls, path, torch_dtype=torch.float32, **kwargs):
+        """Load from a folder in diffusers' layout, or from a hub's name.
+
+        Raises OSError when there is no such model."""
+        index = cls.load_config(path, **kwargs)
+        kwargs["torch_dtype"] = torch_dtype
+        codec = PatchCodec if index["vae"][1] == "PatchCodec" else AutoencoderKL
+        scheduler = getattr(diffusers_schedulers, index["scheduler"][1])
+        encoder = ExemplarEncoder.from_pretrained(
+            path, subfolder="image_encoder", dtype=torch_dtype)
+        pipe = cls(
+            vae=codec.from_pretrained(path, subfolder="vae", **kwargs),
+            image_encoder=encoder,
+            unet=UNet2DConditionModel.from_pretrained(path, subfolder="unet", **kwargs),
+            scheduler=scheduler.from_pretrained(path, subfolder="scheduler"),
+        )
+        for model in (pipe.vae, pipe.image_encoder, pipe.unet):
+            model.eval()
+        return pipe
+
+    @property
+    def latent_factor(self):
+        """Pixels a latent cell is wide."""
+        config = self.vae.config
+        return config.get("patch_size") or 2 ** (len(config.block_out_channels) - 1)
+
+    @property
+    def resolution(self):
+        """The side in pixels of the square that the model paints."""
+        return self.unet.config.sample_size * self.latent_factor
+
+    @torch.no_grad()
+    def encode(self, image, generator=None):
+        """(B, 3, S, S) in [-1, 1] -> (B, c, h, w) scaled latents."""
+        distribution = self.vae.encode(image).latent_dist
+        return distribution.sample(generator) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, z):
+        """(B, c, h, w) scaled latents -> (B, 3, S, S) in [-1, 1]."""
+        return self.vae.decode(z / self.vae.config.scaling_factor).sample.clamp(-1, 1)
+
+    def noise(self, seeds):
+        """(B, c, h, w) standard normal, one CPU generator a seed."""
+        side = self.unet.config.sample_size
+        shape = (self.unet.config.out_channels, side, side)
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s))
+                            for s in seeds])
+
+    @torch.no_grad()
+    def paint(self, image, hole, exemplar, noise, guidance_scale=5.0, steps=25,
+              generator=None, callback=None):
+        """The model alone, on a batch of squares: what comes out is the raw decode.
+
+        image: (B, 3, S, S) in [-1, 1]; hole: (B, 1, S, S), 1 = hole; exemplar:
+        (B, 3, E, E) normalised for CLIP; noise: (B, c, h, w).  Returns (B, 3, S, S).
+
+        eps = eps(z_t, v) + s (eps(z_t, c) - eps(z_t, v)) with the null vector v and
+        s = `guidance_scale`; at s = 1 the second half is not computed.  `generator`
+        feeds the VAE's sampling and stochastic schedulers.  `callback` gets a dict of
+        step, steps, timestep and latents after each step."""
+        device, dtype = self.unet.device, self.unet.dtype
+        image, hole, exemplar, z = (x.to(device, dtype)
+                                    for x in (image, hole, exemplar, noise))
+        condition = self.image_encoder(exemplar)
+        guided = guidance_scale != 1
+        if guided:
+            condition = torch.cat([self.image_encoder.null(condition), condition])
+        z_masked = self.encode(image * (1 - hole), generator)
+        self.scheduler.set_timesteps(steps, device=device)
+        z = z * self.scheduler.init_noise_sigma
+        takes = inspect.signature(self.scheduler.step).parameters
+        extra = {"generator": generator} if "generator" in takes else {}
+        timesteps = self.scheduler.timesteps
+        for i, t in enumerate(self.progress_bar(timesteps)):
+            x = unet_input(self.scheduler.scale_model_input(z, t), z_masked, hole)
+            out = self.unet(torch.cat([x, x]) if guided else x, t, condition).sample
+            if guided:
+                null, conditioned = out.chunk(2)
+                out = null + guidance_scale * (conditioned - null)
+            z = self.scheduler.step(out, t, z, **extra).prev_sample
+            if callback:
+                callback({"step": i + 1, "steps": len(timesteps), "timestep": int(t),
+                          "latents": z})
+        return self.decode(z)
+
+    def __call__(self, image, mask, exemplar, guidance_scale=5.0, steps=25, seed=0,
+                 samples=1, paste=True, context=3.0, callback=None, output_type="pil"):
+        """Put the exemplar's object into the hole of an image of any size.
+
+        image, exemplar: path, PIL image, numpy array (H, W, 3) or tensor (3, H, W), uint8
+        or floats in 0..1; mask: the same without channels, of the image's size, 1 = hole.
+        `context`: side of the square that the model sees, in sides of the hole.  Sample i
+        is drawn from `seed + i`.  `paste=False` returns the raw decode of that square.
+        `output_type`: "pil", "np" (uint8) or "pt" (floats in 0..1).
+
+        Returns an `EditOutput`.  Raises ValueError, naming the argument, for bad input."""
+        source = canvas.read_image(image)
+        hole = canvas.read_mask(mask, source.shape[:2])
+        reference = Image.fromarray(canvas.read_image(exemplar, "exemplar"))
+        self._check_numbers(guidance_scale, steps, seed, samples, context, output_type)
+        window, side = canvas.hole_window(hole, context), self.resolution
+        square = to_signed(canvas.resize(canvas.crop(source, window), side))
+        square_hole = torch.from_numpy(canvas.resize_hole(canvas.crop(hole, window), side))
+        pixels = to_clip(squash(reference, self.image_encoder.config.image_size))
+        painted = self.paint(
+            square.expand(samples, -1, -1, -1), square_hole.expand(samples, 1, -1, -1),
+            pixels.expand(samples, -1, -1, -1), self.noise(range(seed, seed + samples)),
+            guidance_scale, steps, torch.Generator().manual_seed(seed), callback)
+        painted = to_bytes(painted)
+        if paste:
+            painted = [canvas.paste(source, p, hole, window) for p in painted]
+        self.maybe_free_model_hooks()
+        return EditOutput(images=[_as_type(p, output_type) for p in painted])
+
+    @staticmethod
+    def _check_numbers(guidance_scale, steps, seed, samples, context, output_type):
+        for name, value, least in (("steps", steps, 1), ("seed", seed, 0),
+                                   ("samples", samples, 1)):
+            if not isinstance(value, (int, np.integer)) or value < least:
+                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        if not np.isfinite(guidance_scale):
+            raise ValueError(f"guidance_scale must be finite, got {guidance_scale!r}")
+        if not context >= 1:
+            raise ValueError(f"context must be >= 1, got {context!r}")
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type must be 'pil', 'np' or 'pt', got {output_type!r}")
+
+
+def to_bytes(images):
+    """(B, 3, S, S) in [-1, 1] -> (B, S, S, 3) uint8, a numpy array."""
+    scaled = (images.float().cpu().permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255)
+    return scaled.round().to(torch.uint8).numpy()
+
+
+def _as_type(array, output_type):
+    if output_type == "pil":
+        return Image.fromarray(array)
+    return array if output_type == "np" else \
+        torch.from_numpy(array.copy()).permute(2, 0, 1) / 255

@@ -1,0 +1,71 @@
+"""Shipping weights: half-precision copies under `data/weights/` and their manifest.
+
+    python -m pbe_lite ship --run runs/final
+
+`data/weights/manifest.json` says of every shipped arm how it was trained, on how many
+samples, in how many minutes, and the SHA-256 of each of its files.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pbe_lite.presets import DATA
+
+WEIGHTS = DATA / "weights"
+
+
+def sha256(path):
+    """Hex digest of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def halve(path):
+    """Rewrite a safetensors file with float16 in place of float32."""
+    tensors = load_file(path)
+    save_file({k: v.half() if v.dtype == torch.float32 else v for k, v in tensors.items()},
+              path, metadata={"format": "pt"})
+
+
+def hashes(folder):
+    """{relative path: SHA-256} of all files in a folder."""
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): sha256(p) for p in files}
+
+
+def ship(run, weights=WEIGHTS, figures=None):
+    """Copy `run/weights` (as exported by a training run) in half precision to
+    `weights/<arm>` and enter it in the manifest with `run/run.json` and `figures`.
+
+    Raises FileNotFoundError when the run has exported nothing."""
+    run, weights = Path(run), Path(weights)
+    record = json.loads((run / "run.json").read_text())
+    target = weights / record["arm"]
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(run / "weights", target)
+    for path in target.rglob("*.safetensors"):
+        halve(path)
+    manifest = read_manifest(weights)
+    manifest[record["arm"]] = {**record, "figures": figures or {}, "sha256": hashes(target)}
+    (weights / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return target
+
+
+def read_manifest(weights=WEIGHTS):
+    """The manifest as a dict, empty where there is none."""
+    path = Path(weights) / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def verify(weights=WEIGHTS):
+    """Names of shipped files that are missing, changed or unknown to the manifest."""
+    wrong = []
+    for arm, entry in read_manifest(weights).items():
+        found = hashes(Path(weights) / arm)
+        wrong += [f"{arm}/{name}" for name in sorted(found.keys() | entry["sha256"].keys())
+                  if found.get(name) != entry["sha256"].get(name)]
+    return wrong

@@ -1,0 +1,96 @@
+"""Which latents for the lite models?  The same arm on every candidate, then compared.
+
+    python tests/benchmarks/latents.py --codec-minutes 3 --arm-minutes 5
+
+Each candidate (resolution, patch size, latent channels) gets its own codec, then the
+`final` arm without a prior, for the same CPU minutes; written to
+data/results/latents.json with pictures under runs/latents/.
+"""
+
+import argparse
+import dataclasses
+import json
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pbe_lite import objectives
+from pbe_lite.augment import squash
+from pbe_lite.evaluate import evaluate_rows, make_pair, paint_pairs, write_json
+from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
+from pbe_lite.presets import DATA, LITE, RUNS
+from pbe_lite.tabletop import HELD_OUT_SEEDS, Scene
+from pbe_lite.train import Run, lite_records
+from pbe_lite.triplets import to_signed
+
+CANDIDATES = ((128, 8, 8), (128, 8, 16), (64, 4, 4))
+
+
+@torch.no_grad()
+def codec_figures(codec, size):
+    """PSNR in dB on 200 held-out scenes, over the picture and over the object's box."""
+    squares, boxed = [], []
+    for seed in HELD_OUT_SEEDS[:200]:
+        render = Scene(seed).render(size)
+        out = to_bytes(codec(to_signed(render.image)[None]))[0].astype(float)
+        error = (out - render.image) ** 2
+        x0, y0, x1, y1 = (round(v * size) for v in render.box)
+        squares.append(error.mean())
+        boxed.append(error[y0:y1, x0:x1].mean())
+    psnr = lambda errors: round(float(10 * np.log10(255 ** 2 / np.mean(errors))), 2)
+    return {"psnr": psnr(squares), "psnr_in_box": psnr(boxed)}
+
+
+def train(arm, preset, records, folder, minutes, samples):
+    weights = folder if arm != "codec" else None
+    torch.manual_seed(0)
+    objective = objectives.build_objective(arm, preset, records, weights)
+    run = Run(objective, folder / f"{arm}-run", samples)
+    run.train(minutes)
+    run.export()
+    return run
+
+
+def candidate(size, patch, channels, args, records):
+    preset = dataclasses.replace(LITE, resolution=size, latent_factor=patch,
+                                 latent_channels=channels)
+    folder = RUNS / "latents" / f"{size}px-f{patch}-c{channels}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, source in (("clip", DATA / "weights" / "clip"),
+                         ("codec", folder / "codec-run" / "weights")):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(source)
+    row = {"resolution": size, "patch": patch, "channels": channels}
+    run = train("codec", preset, records, folder, args.codec_minutes, 48_000)
+    row |= codec_figures(run.objective.codec.eval(), size)
+    row |= {"codec_samples": run.step * run.batch_size}
+    run = train("scratch_final", preset, records, folder, args.arm_minutes, 64_000)
+    pipe = PaintByExamplePipeline.from_pretrained(folder / "scratch_final-run" / "weights")
+    pipe.set_progress_bar_config(disable=True)
+    pairs = [make_pair(i, size) for i in range(0, 96, 2)]
+    raw, results = paint_pairs(pipe, pairs, guidance_scale=4)
+    pictures = [np.concatenate([p.source.image, squash(p.exemplar, size), r, p.truth.image])
+                for p, r in zip(pairs[:12], raw, strict=False)]
+    Image.fromarray(np.concatenate(pictures, 1)).save(folder / "pictures.png")
+    values = evaluate_rows({"arm": (raw, results)}, pairs)["rows"]["arm"]["seen"]
+    row |= {"arm_samples": run.step * run.batch_size,
+            **{m: round(values[m]["mean"], 3) for m in
+               ("right_object", "leak", "clip_score", "light", "seam")}}
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--codec-minutes", type=float, default=3)
+    parser.add_argument("--arm-minutes", type=float, default=5)
+    args = parser.parse_args()
+    objectives.ARMS["scratch_final"] = objectives.Arm(False, "class", True, True)
+    records = lite_records(LITE)
+    rows = [candidate(*c, args, records) for c in CANDIDATES]
+    write_json({"minutes": vars(args), "rows": rows}, DATA / "results" / "latents.json")
+
+
+if __name__ == "__main__":
+    main()
