@@ -49,7 +49,8 @@ def blur(array, rng, kernels=(3, 5, 7)):
     need not be a whole number of pixels wide."""
     k = rng.choice(kernels)
     sigma = np.sqrt((k ** 2 - 1) / 12) * len(array) / REFERENCE
-    return ndimage.gaussian_filter(array, (sigma, sigma, 0))
+    soft = ndimage.gaussian_filter(array.astype(np.float32), (sigma, sigma, 0))
+    return np.round(soft).astype(np.uint8)  # scipy would cut off, and so darken, uint8
 
 
 def affine(array, rng, reach=REFERENCE // 3, jitter=50):

@@ -29,9 +29,9 @@ def poisson_blend(image, hole, exemplar):
     """Poisson image editing (Perez et al. 2003): keep the exemplar's gradients, meet the
     picture at the hole's border.
 
-    Solves, for the pixels f of the hole, 4 f_p - sum f_q = 4 g_p - sum g_q over the
-    neighbours q, with g the pasted exemplar and f = image outside the hole.  Neighbours
-    beyond the picture's edge are left out."""
+    Solves, for the pixels p of the hole, sum_q (f_p - f_q) = sum_q (g_p - g_q): on the
+    left over all neighbours q within the picture, with f = image outside the hole; on the
+    right, with g the pasted exemplar, over those within the hole."""
     pasted = copy_paste(image, hole, exemplar).astype(float)
     index = np.full(hole.shape, -1)
     index[hole] = np.arange(hole.sum())

@@ -10,33 +10,44 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from scipy import ndimage
+
+
+def _decode(image, argument):
+    """A PIL image, opened or not yet read, -> (H, W[, 3]) uint8, turned upright."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"{argument} must have 8 bits a channel; got PIL's {image.mode!r}")
+    upright = ImageOps.exif_transpose(image)
+    return np.asarray(upright.convert("L" if argument == "mask" else "RGB"))
 
 
 def _open(value, argument):
     try:
+        if isinstance(value, Image.Image):
+            return _decode(value, argument)
         with Image.open(value) as image:
-            return ImageOps.exif_transpose(image).copy()
+            return _decode(image, argument)
     except FileNotFoundError:
         raise ValueError(f"{argument}: no file {str(value)!r}") from None
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{argument}: cannot read {str(value)!r}: {error}") from None
 
 
 def _to_array(value, argument):
-    """Anything image-like -> a numpy array, PIL images as they are but for their mode."""
-    if isinstance(value, (str, Path)):
-        value = _open(value, argument)
-    if isinstance(value, Image.Image):
-        return np.asarray(value.convert("L" if argument == "mask" else "RGB"))
+    """Anything image-like -> a numpy array of numbers."""
+    if isinstance(value, (str, Path, Image.Image)):
+        return _open(value, argument)
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
         value = value.transpose(1, 2, 0) if value.ndim == 3 else value
     if not isinstance(value, np.ndarray):
         raise ValueError(
             f"{argument} must be a path, a PIL image, a numpy array (H, W, 3) or a tensor "
             f"(3, H, W); got {type(value).__name__}")
+    if value.dtype.kind not in "buif":
+        raise ValueError(f"{argument} must hold real numbers; got dtype {value.dtype}")
     return value
 
 
@@ -130,7 +141,7 @@ def resize_hole(hole, side):
     """(H, W) bool -> (side, side) bool; a cell is in the hole when any of it is."""
     if hole.shape == (side, side):
         return hole
-    picture = Image.fromarray(hole.astype(np.uint8) * 255)
+    picture = Image.fromarray(hole.astype(np.float32))  # 8 bits would lose small parts
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX)) > 0
 
 

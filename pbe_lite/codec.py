@@ -36,7 +36,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
     def __init__(self, patch_size=8, latent_channels=8, width=128, blocks=3,
                  scaling_factor=1.0):
         super().__init__()
-        doublings = round(math.log2(patch_size))
+        doublings = round(math.log2(max(patch_size, 1)))
         if 2 ** doublings != patch_size or patch_size < 2:
             raise ValueError(f"patch_size must be a power of 2, >= 2; got {patch_size}")
         self.analysis = nn.Conv2d(3, latent_channels, patch_size, patch_size)

@@ -40,6 +40,7 @@ class Pair(NamedTuple):
     source: Render
     truth: Render
     hole: np.ndarray
+    box: tuple
     exemplar: Image.Image
     pasted: np.ndarray
     pasted_alpha: np.ndarray
@@ -53,8 +54,9 @@ def split_of(index):
 def make_pair(index, size=128, grow=.1):
     """Pair `index` of the benchmark at `size` pixels; a pure function of both.
 
-    The hole is the box around both the old object and the right answer, grown by
-    `grow` of its sides.  Raises ValueError for an index outside the 400."""
+    `box` holds the old object and the right answer, grown by `grow` of its sides; the
+    hole holds `box` and the shadows of both, as far as they darken by 8 levels.
+    Raises ValueError for an index outside the 400."""
     if not 0 <= index < PAIRS:
         raise ValueError(f"index must be from 0 to {PAIRS - 1}, got {index}")
     rng = np.random.default_rng([11, index])
@@ -66,18 +68,26 @@ def make_pair(index, size=128, grow=.1):
     truth, before = source.with_object(name).render(size), source.render(size)
     other = HELD_OUT_SEEDS[(index + 250) % len(HELD_OUT_SEEDS)]
     shown = Scene(other).with_object(name).render(size)
-    hole = box_mask(_hole_box(before.box, truth.box, grow), size) > 0
+    box = _around((before.box, truth.box), grow)
+    hole = box_mask(_around((box, _changed(before), _changed(truth))), size) > 0
     exemplar = crop_box(Image.fromarray(shown.image), shown.box)
     alpha = crop_box(Image.fromarray((255 * shown.alpha).astype(np.uint8)), shown.box)
     pasted_alpha = copy_paste(np.zeros((size, size, 3), np.uint8), hole, alpha)[..., 0] / 255
-    return Pair(split, name, before, truth, hole, exemplar,
+    return Pair(split, name, before, truth, hole, box, exemplar,
                 copy_paste(before.image, hole, exemplar), pasted_alpha)
 
 
-def _hole_box(a, b, grow):
-    low, high = np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])
+def _around(boxes, grow=0):
+    """The box around boxes, each side moved outwards by `grow` of its length."""
+    low, high = np.min(boxes, 0)[:2], np.max(boxes, 0)[2:]
     margin = grow * (high - low)
     return (*np.maximum(low - margin, 0), *np.minimum(high + margin, 1))
+
+
+def _changed(render):
+    """The box around everything that the object and its shadow change by 8 levels."""
+    changed = metrics.distance(render.image, render.clean) > 8
+    return tuple(np.divide(hole_box(changed), len(changed)))
 
 
 def paint_pairs(pipe, pairs, guidance_scale=5.0, steps=None, batch_size=25, seed=0):
@@ -118,9 +128,8 @@ def _galleries():
 def score(pairs, raw, results):
     """Per-pair values of every metric: {metric: array (N,)}."""
     model, _ = load_clip()
-    crops = [Image.fromarray(r).crop(hole_box(p.hole))
-             for p, r in zip(pairs, results, strict=True)]
-    features, exemplars = embed(model, crops), embed(model, [p.exemplar for p in pairs])
+    features = embed(model, map(Image.fromarray, results), [p.box for p in pairs])
+    exemplars = embed(model, [p.exemplar for p in pairs])
     right = []
     for feature, pair in zip(features, pairs, strict=True):
         names, gallery = _galleries()[pair.split]
@@ -190,7 +199,7 @@ def format_table(table):
     lines = [f"{'row':<14}{'pairs of':<10}" + "".join(f"{m[:19]:>20}" for m in METRICS)]
     for row, splits in table["rows"].items():
         for split, values in splits.items():
-            cells = ["identical" if v.get("exact") else
+            cells = ["identical" if v.get("exact") else "-" if v["mean"] is None else
                      f"{v['mean']:.2f} [{v['low']:.2f}, {v['high']:.2f}]"
                      for v in values.values()]
             lines.append(f"{row:<14}{split:<10}" + "".join(f"{c:>20}" for c in cells))

@@ -58,9 +58,12 @@ def clip_score(result_features, exemplar_features):
 
 
 def bootstrap(values, seed=0, draws=2000):
-    """Mean over pairs with a 95 % interval: {"mean", "low", "high"}; NaNs are left out."""
+    """Mean over pairs with a 95 % interval: {"mean", "low", "high"}; NaNs are left out,
+    and where nothing is left all three are None."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
+    if not len(values):
+        return dict.fromkeys(("mean", "low", "high"))
     index = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.percentile(values[index].mean(1), (2.5, 97.5))
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

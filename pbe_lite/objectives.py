@@ -161,8 +161,11 @@ class Diffusion(Objective):
 
     @torch.no_grad()
     def encode(self, image):
-        """(B, 3, S, S) in [-1, 1] -> (B, c, h, w) scaled latents."""
-        return self.codec.encode(image).latent_dist.mode() * self.codec.config.scaling_factor
+        """(B, 3, S, S) in [-1, 1] -> (B, c, h, w) scaled latents, float32 even under
+        autocast: in bf16 the noise schedule would have no noise at small t."""
+        with torch.autocast(image.device.type, enabled=False):
+            z = self.codec.encode(image).latent_dist.mode()
+        return z * self.codec.config.scaling_factor
 
     def denoising_loss(self, z, batch, condition, model_input=lambda z_t: z_t):
         t, noise = batch["timestep"], batch["noise"]

@@ -40,7 +40,7 @@ def load_open_images(folder, split="train", area=(.02, .8)):
     """Read Open Images' CSVs into a `datasets.Dataset`, one row an image.
 
     Columns: `image_id`; `image` (decoded when read); `boxes`, (N, 4) of x0, y0, x1, y1
-    as fractions; `labels`, N display names.  Boxes whose area is outside `area`
+    as fractions; `labels`, N display names (codes where the descriptions have none).  Boxes whose area is outside `area`
     (fractions of the picture; the paper keeps .02 to .8) are dropped, and images
     without a box left are too.  Raises FileNotFoundError for a missing CSV and
     ValueError when no box is left."""
@@ -52,7 +52,8 @@ def load_open_images(folder, split="train", area=(.02, .8)):
     rows = rows[size.between(*area)]
     if rows.empty:
         raise ValueError(f"area={area} leaves no box of {split} in {folder}")
-    rows = rows.assign(label=rows.LabelName.map(_class_names(folder)))
+    names = rows.LabelName.map(_class_names(folder))
+    rows = rows.assign(label=names.fillna(rows.LabelName))
     records = {"image_id": [], "image": [], "boxes": [], "labels": []}
     for image_id, group in rows.groupby("ImageID", sort=True):
         records["image_id"].append(image_id)

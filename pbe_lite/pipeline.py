@@ -6,6 +6,7 @@ back with a feathered edge, so that pixels outside the hole stay exactly as they
 """
 
 import inspect
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,8 +104,8 @@ class PaintByExamplePipeline(DiffusionPipeline):
         (B, 3, E, E) normalised for CLIP; noise: (B, c, h, w).  Returns (B, 3, S, S).
 
         eps = eps(z_t, v) + s (eps(z_t, c) - eps(z_t, v)) with the null vector v and
-        s = `guidance_scale`; at s = 1 the second half is not computed.  `generator`
-        feeds the VAE's sampling and stochastic schedulers.  `callback` gets a dict of
+        s = `guidance_scale`; at s = 1 the second half is not computed.  `generator`, one
+        or a list of B, feeds the VAE's sampling and stochastic schedulers.  `callback` gets a dict of
         step, steps, timestep and latents after each step."""
         device, dtype = self.unet.device, self.unet.dtype
         image, hole, exemplar, z = (x.to(device, dtype)
@@ -150,26 +151,28 @@ class PaintByExamplePipeline(DiffusionPipeline):
         square = to_signed(canvas.resize(canvas.crop(source, window), side))
         square_hole = torch.from_numpy(canvas.resize_hole(canvas.crop(hole, window), side))
         pixels = to_clip(squash(reference, self.image_encoder.config.image_size))
+        generators = [torch.Generator().manual_seed(seed + i) for i in range(samples)]
         painted = self.paint(
             square.expand(samples, -1, -1, -1), square_hole.expand(samples, 1, -1, -1),
             pixels.expand(samples, -1, -1, -1), self.noise(range(seed, seed + samples)),
-            guidance_scale, steps, torch.Generator().manual_seed(seed), callback)
+            guidance_scale, steps, generators, callback)
         painted = to_bytes(painted)
         if paste:
             painted = [canvas.paste(source, p, hole, window) for p in painted]
         self.maybe_free_model_hooks()
         return EditOutput(images=[_as_type(p, output_type) for p in painted])
 
-    @staticmethod
-    def _check_numbers(guidance_scale, steps, seed, samples, context, output_type):
-        for name, value, least in (("steps", steps, 1), ("seed", seed, 0),
-                                   ("samples", samples, 1)):
-            if not isinstance(value, (int, np.integer)) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-        if not np.isfinite(guidance_scale):
-            raise ValueError(f"guidance_scale must be finite, got {guidance_scale!r}")
-        if not context >= 1:
-            raise ValueError(f"context must be >= 1, got {context!r}")
+    def _check_numbers(self, guidance_scale, steps, seed, samples, context, output_type):
+        most = self.scheduler.config.num_train_timesteps
+        for name, value, low, high in (("steps", steps, 1, most), ("seed", seed, 0, 2 ** 63),
+                                       ("samples", samples, 1, math.inf)):
+            if not isinstance(value, (int, np.integer)) or not low <= value <= high:
+                raise ValueError(f"{name} must be an integer, {low} to {high}; got {value!r}")
+        for name, value, low in (("guidance_scale", guidance_scale, -math.inf),
+                                 ("context", context, 1)):
+            number = isinstance(value, (int, float, np.number))
+            if not (number and np.isfinite(value) and value >= low):
+                raise ValueError(f"{name} must be a finite number >= {low}; got {value!r}")
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type must be 'pil', 'np' or 'pt', got {output_type!r}")
 

@@ -75,10 +75,6 @@ def object_names(split=None):
 def _sprite(name, side):
     """The trimmed sprite with premultiplied alpha, its longer side `side` pixels."""
     files = {n: f for f, n in sprite_table()}
-    if name not in files:
-        raise ValueError(
-            f"unknown object {name!r}; pbe_lite.tabletop.object_names() lists them all"
-        )
     sprite = Image.open(DATA / "sprites" / files[name]).convert("RGBA")
     sprite = sprite.crop(sprite.getchannel("A").point(lambda a: 255 * (a > 64)).getbbox())
     ratio = side / max(sprite.size)
@@ -148,6 +144,8 @@ class Scene:
         for key, value in drawn.items():
             object.__setattr__(self, key, value)
         name = str(rng.choice(object_names("train")))
+        if self.name not in (None, *object_names()):
+            raise ValueError(f"unknown object {self.name!r}; object_names() lists them all")
         pose = _draw_pose(rng, self.horizon)
         object.__setattr__(self, "name", self.name or name)
         object.__setattr__(self, "pose", self.pose or pose)
@@ -157,13 +155,17 @@ class Scene:
         return replace(self, name=name, pose=pose or self.pose)
 
     def render(self, size=128):
-        """Draw the scene at size x size pixels, 64 <= size <= 512; see `Render`."""
+        """Draw the scene at size x size pixels, 64 <= size <= 512; see `Render`.
+
+        Raises ValueError for another size and for a pose outside the picture."""
         if not 64 <= size <= 512:
             raise ValueError(f"size must be from 64 to 512 pixels, got {size}")
         y, x = (np.mgrid[:size, :size].astype(np.float32) + .5) / size
         plate = self._table(x[:1], y[:, :1])
         light = self._light(x[:1])[:, :, None] * np.array(self.tint, np.float32)
         colour, alpha = self._object(size)
+        if alpha.max() <= .5:
+            raise ValueError(f"{self.pose} puts the object outside the picture")
         shaded = plate * (1 - self._shadow(x, y, alpha))[..., None]
         picture = colour + shaded * (1 - alpha)[..., None]
         to_bytes = lambda a: (255 * np.clip(a * light, 0, 1) + .5).astype(np.uint8)

@@ -86,7 +86,8 @@ class Run:
         self.accelerator = accelerator or Accelerator(mixed_precision=preset.precision)
         self.workers = workers
         self.batch_size = objective.batch_size or preset.batch_size
-        self.steps, self.step, self.seconds, self.history = samples // self.batch_size, 0, 0, []
+        self.steps = samples // self.batch_size
+        self.step, self.seconds, self.history = 0, 0, []
         self.parameters = _trainable(objective)
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=objective.lr or preset.lr)
@@ -161,8 +162,9 @@ class Run:
         acc = self.accelerator
         positions = Positions(len(self.objective), self.batch_size, self.seed, self.step,
                               self.steps, acc.process_index, acc.num_processes)
+        ahead = {"prefetch_factor": 4} if self.workers else {}
         loader = DataLoader(self.objective, batch_sampler=positions,
-                            num_workers=self.workers, prefetch_factor=4 if self.workers else None)
+                            num_workers=self.workers, **ahead)
         bar = tqdm(total=self.steps * self.batch_size, initial=self.step * self.batch_size,
                    unit="sample", smoothing=.05, disable=not acc.is_main_process,
                    desc=self.folder.name)
@@ -203,7 +205,8 @@ def lite_records(preset):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="pbe_lite.train", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="pbe_lite.train",
+                                     description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=PRESETS, default="lite")
     parser.add_argument("--arm", choices=[*SAMPLES, *ARMS], required=True)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this sitting")
@@ -224,8 +227,8 @@ def main(argv=None):
               workers=args.workers)
     done = run.train(args.minutes)
     run.export("python -m pbe_lite.train " + " ".join(argv or sys.argv[1:]))
-    print(f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; weights in "
-          f"{run.folder / 'weights'}" + ("" if done else "; call again to go on"))
+    print(f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; weights "
+          f"in {run.folder / 'weights'}" + ("" if done else "; call again to go on"))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ def to_clip(array):
 
 
 def crop_box(image, box):
-    """The part of a PIL image inside `box` (fractions), at least one pixel large."""
+    """The part of a PIL image inside `box` (fractions), at least one pixel large; its
+    pixels are those that `box_mask` marks."""
     w, h = image.size
-    x0, y0 = int(box[0] * w), int(box[1] * h)
+    x0, y0 = min(w - 1, round(box[0] * w)), min(h - 1, round(box[1] * h))
     x1, y1 = max(x0 + 1, round(box[2] * w)), max(y0 + 1, round(box[3] * h))
     return image.crop((x0, y0, x1, y1))
 

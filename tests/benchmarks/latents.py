@@ -1,10 +1,11 @@
 """Which latents for the lite models?  The same arm on every candidate, then compared.
 
-    python tests/benchmarks/latents.py --codec-minutes 3 --arm-minutes 5
+    python tests/benchmarks/latents.py --codec-samples 16000 --arm-samples 16000
 
 Each candidate (resolution, patch size, latent channels) gets its own codec, then the
-`final` arm without a prior, for the same CPU minutes; written to
-data/results/latents.json with pictures under runs/latents/.
+`final` arm without a prior, on the same number of samples; written
+to data/results/latents.json with pictures under runs/latents/.  Run it on an idle machine:
+the minutes are part of the answer.
 """
 
 import argparse
@@ -42,12 +43,12 @@ def codec_figures(codec, size):
     return {"psnr": psnr(squares), "psnr_in_box": psnr(boxed)}
 
 
-def train(arm, preset, records, folder, minutes, samples):
+def train(arm, preset, records, folder, samples):
     weights = folder if arm != "codec" else None
     torch.manual_seed(0)
     objective = objectives.build_objective(arm, preset, records, weights)
     run = Run(objective, folder / f"{arm}-run", samples)
-    run.train(minutes)
+    run.train()
     run.export()
     return run
 
@@ -62,10 +63,10 @@ def candidate(size, patch, channels, args, records):
         if not (folder / name).exists():
             (folder / name).symlink_to(source)
     row = {"resolution": size, "patch": patch, "channels": channels}
-    run = train("codec", preset, records, folder, args.codec_minutes, 48_000)
+    run = train("codec", preset, records, folder, args.codec_samples)
     row |= codec_figures(run.objective.codec.eval(), size)
-    row |= {"codec_samples": run.step * run.batch_size}
-    run = train("scratch_final", preset, records, folder, args.arm_minutes, 64_000)
+    row["codec_minutes"] = round(run.seconds / 60, 1)
+    run = train("scratch_final", preset, records, folder, args.arm_samples)
     pipe = PaintByExamplePipeline.from_pretrained(folder / "scratch_final-run" / "weights")
     pipe.set_progress_bar_config(disable=True)
     pairs = [make_pair(i, size) for i in range(0, 96, 2)]
@@ -74,7 +75,7 @@ def candidate(size, patch, channels, args, records):
                 for p, r in zip(pairs[:12], raw, strict=False)]
     Image.fromarray(np.concatenate(pictures, 1)).save(folder / "pictures.png")
     values = evaluate_rows({"arm": (raw, results)}, pairs)["rows"]["arm"]["seen"]
-    row |= {"arm_samples": run.step * run.batch_size,
+    row |= {"arm_minutes": round(run.seconds / 60, 1),
             **{m: round(values[m]["mean"], 3) for m in
                ("right_object", "leak", "clip_score", "light", "seam")}}
     print(json.dumps(row), flush=True)
@@ -83,13 +84,13 @@ def candidate(size, patch, channels, args, records):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--codec-minutes", type=float, default=3)
-    parser.add_argument("--arm-minutes", type=float, default=5)
+    parser.add_argument("--codec-samples", type=int, default=16_000)
+    parser.add_argument("--arm-samples", type=int, default=16_000)
     args = parser.parse_args()
     objectives.ARMS["scratch_final"] = objectives.Arm(False, "class", True, True)
     records = lite_records(LITE)
     rows = [candidate(*c, args, records) for c in CANDIDATES]
-    write_json({"minutes": vars(args), "rows": rows}, DATA / "results" / "latents.json")
+    write_json({"samples": vars(args), "rows": rows}, DATA / "results" / "latents.json")
 
 
 if __name__ == "__main__":

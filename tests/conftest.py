@@ -1,0 +1,133 @@
+"""A tiny model of every kind, so that tests need neither minutes nor the shipped weights."""
+
+import os
+from dataclasses import replace
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa: E402
+from PIL import Image  # noqa: E402
+from transformers import CLIPVisionConfig  # noqa: E402
+
+from pbe_lite import clip, objectives, openimages  # noqa: E402
+from pbe_lite.codec import PatchCodec  # noqa: E402
+from pbe_lite.exemplar import ExemplarEncoder  # noqa: E402
+from pbe_lite.pipeline import PaintByExamplePipeline  # noqa: E402
+from pbe_lite.presets import LITE  # noqa: E402
+from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
+from pbe_lite.triplets import to_signed  # noqa: E402
+from pbe_lite.unet import build_unet  # noqa: E402
+
+torch.set_num_threads(1)  # tiny models gain nothing from more
+
+TOWER = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2)
+TINY = replace(
+    LITE, resolution=64, latent_channels=4, exemplar_size=16, batch_size=4, warmup_steps=4,
+    precision="no", scenes=10,
+    clip=dict(
+        projection_dim=32, vision_config=dict(TOWER, image_size=16, patch_size=8),
+        text_config=dict(TOWER, num_hidden_layers=2, max_position_embeddings=12)),
+    unet=dict(
+        LITE.unet, block_out_channels=(16, 16), norm_num_groups=8, cross_attention_dim=32,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")),
+)
+
+
+def randomise(module, seed=0, scale=.1):
+    """Add noise to all parameters, so that what is initialised to zero counts too."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A preset a hundredth of `lite`'s size."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory):
+    """Ten scenes of the miniature world, as the loader gives them."""
+    folder = tmp_path_factory.mktemp("tabletop")
+    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + TINY.scenes)
+    return openimages.load_open_images(openimages.write_tabletop(folder, seeds, 64))
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    """(8, 3, 64, 64) pictures in [-1, 1]."""
+    return torch.stack([to_signed(Scene(s).render(64).image) for s in range(2000, 2008)])
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory, scenes):
+    """A folder of untrained tiny parts in the place of `data/weights`."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    model, tokenizer = clip.build_clip(TINY)
+    model.save_pretrained(folder / "clip")
+    tokenizer.save_pretrained(folder / "clip")
+    PatchCodec(8, 4, width=16, blocks=1).fit(scenes).save_pretrained(folder / "codec")
+    randomise(build_unet(TINY, 4)).save_pretrained(folder / "prior" / "unet")
+    return folder
+
+
+@pytest.fixture
+def objective(records, weights):
+    """build(arm): a tiny objective, the same at every call."""
+    def build(arm, seed=0, preset=TINY):
+        torch.manual_seed(0)
+        return objectives.build_objective(arm, preset, records, weights, seed)
+    return build
+
+
+@pytest.fixture
+def vision_config():
+    """build(tokens): the configuration of a tiny exemplar encoder."""
+    return lambda tokens="class": CLIPVisionConfig(
+        **TINY.clip["vision_config"], projection_dim=32, tokens=tokens)
+
+
+def quiet(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    for model in (pipe.vae, pipe.image_encoder, pipe.unet):
+        model.eval()
+    return pipe
+
+
+@pytest.fixture
+def pipe(weights, vision_config):
+    """A tiny pipeline with the patch codec: 64 px, latents 4 x 8 x 8, random weights."""
+    torch.manual_seed(0)
+    return quiet(PaintByExamplePipeline(
+        vae=PatchCodec.from_pretrained(weights / "codec"),
+        image_encoder=randomise(ExemplarEncoder(vision_config())),
+        unet=randomise(build_unet(TINY)),
+        scheduler=DDIMScheduler(prediction_type=TINY.prediction, **TINY.noise)))
+
+
+@pytest.fixture
+def kl_pipe(vision_config):
+    """A tiny pipeline of the paper's parts: an AutoencoderKL, 4 latent channels, 32 px."""
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16), layers_per_block=1, latent_channels=4, norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
+    unet = UNet2DConditionModel(sample_size=16, in_channels=9, out_channels=4, **TINY.unet)
+    return quiet(PaintByExamplePipeline(
+        vae=vae, image_encoder=randomise(ExemplarEncoder(vision_config())),
+        unet=randomise(unet), scheduler=DDIMScheduler(**TINY.noise)))
+
+
+@pytest.fixture
+def picture():
+    """build(height, width): a PIL image of smooth colours, none of them flat."""
+    def build(height, width):
+        return Image.fromarray(Scene(7).render(64).image).resize((width, height))
+    return build

@@ -1,0 +1,169 @@
+"""The lite CLIP: a tokenizer of words, and features of unit length."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pbe_lite import clip
+from pbe_lite.augment import squash
+from pbe_lite.clip import build_tokenizer, caption, embed, image_features, text_features, tokenize
+from pbe_lite.presets import LITE
+from pbe_lite.tabletop import Scene, object_names
+from pbe_lite.triplets import to_clip
+
+PAD, UNKNOWN, BOS, EOS = range(4)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(LITE.clip["text_config"]["max_position_embeddings"])
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tiny):
+    torch.manual_seed(0)
+    model, tokenizer = clip.build_clip(tiny)
+    return model.eval(), tokenizer
+
+
+# ---------------------------------------------------------------------- tokenizer
+
+
+def test_captions_are_sentences_and_no_name_is_no_caption():
+    assert caption("hot dog") == "a picture of a hot dog"
+    assert caption("") == ""
+
+
+def test_every_caption_comes_back_from_its_tokens(tokenizer):
+    captions = [caption(name) for name in object_names()]
+    ids = tokenize(tokenizer, captions).input_ids
+    assert tokenizer.batch_decode(ids, skip_special_tokens=True) == captions
+    assert not (ids == UNKNOWN).any()
+
+
+def test_no_caption_is_cut_off_and_all_differ(tokenizer):
+    ids = tokenize(tokenizer, map(caption, object_names())).input_ids
+    length = LITE.clip["text_config"]["max_position_embeddings"]
+    assert ids.shape == (380, length)
+    assert ((ids == EOS).sum(1) == 1).all() and (ids[:, 0] == BOS).all()
+    assert len(ids.unique(dim=0)) == 380
+
+
+def test_padding_follows_the_end_and_is_masked(tokenizer):
+    tokens = tokenize(tokenizer, ["a picture of a hot dog", ""])
+    assert tokens.input_ids[1, :2].tolist() == [BOS, EOS]
+    assert tokens.attention_mask.sum(1).tolist() == [8, 2]
+    assert torch.equal(tokens.attention_mask == 0, tokens.input_ids == PAD)
+
+
+def test_unknown_words_are_told_apart_from_known_ones(tokenizer):
+    ids = tokenize(tokenizer, ["a picture of a zeppelin"]).input_ids[0]
+    assert ids.tolist().count(UNKNOWN) == 1
+
+
+# ------------------------------------------------------------------- text features
+
+
+def test_the_pooled_feature_is_read_at_the_end_of_the_caption(tiny_clip):
+    model, tokenizer = tiny_clip
+    tokens = tokenize(tokenizer, map(caption, ("hot dog", "taco")))
+    with torch.no_grad():
+        out = model.text_model(input_ids=tokens.input_ids)
+        position = tokens.attention_mask.sum(1) - 1
+        expected = out.last_hidden_state[torch.arange(2), position]
+    torch.testing.assert_close(out.pooler_output, expected)
+
+
+def test_the_text_feature_changes_with_the_name_and_not_with_padding(tiny_clip):
+    model, tokenizer = tiny_clip
+    with torch.no_grad():
+        a, b = text_features(model, tokenizer, ["hot dog", "hot pepper"])
+        assert float((a - b).norm()) > 1e-3
+        ids = tokenizer([caption("hot dog")], return_tensors="pt").input_ids
+        assert ids.shape[1] < 12  # this one without padding
+        short = torch.nn.functional.normalize(
+            model.get_text_features(input_ids=ids).pooler_output[0], dim=-1)
+        torch.testing.assert_close(short, a, atol=1e-5, rtol=1e-5)
+        # without the mask, causal attention still keeps the padding out
+        tokens = tokenize(tokenizer, [caption("hot dog")])
+        bare = model.get_text_features(input_ids=tokens.input_ids).pooler_output[0]
+        torch.testing.assert_close(torch.nn.functional.normalize(bare, dim=-1), a,
+                                   atol=1e-5, rtol=1e-5)
+
+
+def test_the_last_word_counts(tiny_clip):
+    model, tokenizer = tiny_clip
+    with torch.no_grad():
+        features = text_features(model, tokenizer, object_names())
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(380))
+    assert (features @ features.T).fill_diagonal_(0).max() < 1 - 1e-6
+
+
+# ------------------------------------------------------------------ image features
+
+
+def test_image_features_are_unit_vectors_of_each_image_alone(tiny_clip, tiny):
+    model, _ = tiny_clip
+    pixels = torch.randn(3, 3, tiny.exemplar_size, tiny.exemplar_size)
+    with torch.no_grad():
+        features = image_features(model, pixels)
+        torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+        torch.testing.assert_close(image_features(model, pixels[1:2])[0], features[1])
+        out = model.vision_model(pixel_values=pixels).pooler_output
+        projected = model.visual_projection(out)
+    torch.testing.assert_close(features, projected / projected.norm(dim=1, keepdim=True))
+
+
+def test_embed_crops_squashes_and_normalises(tiny_clip, tiny):
+    model, _ = tiny_clip
+    array = Scene(1).render(64).image
+    image = Image.fromarray(array)
+    cropped = Image.fromarray(array[16:48, 8:56])
+    pixels = to_clip(squash(cropped, tiny.exemplar_size))[None]
+    expected = image_features(model, pixels).detach()
+    torch.testing.assert_close(embed(model, [image], [(8 / 64, .25, 56 / 64, .75)]), expected)
+    torch.testing.assert_close(embed(model, [cropped]), expected)
+    with pytest.raises(ValueError):
+        embed(model, [image, image], [(0, 0, 1, 1)])
+
+
+# --------------------------------------------------------------- load and shipped
+
+
+def test_saved_and_loaded_it_is_the_same(weights):
+    model, tokenizer = clip.load_clip(weights / "clip")
+    assert not model.training and model.dtype == torch.float32
+    assert clip.load_clip(weights / "clip")[0] is model  # kept, not read again
+    fresh = build_tokenizer(12)
+    assert tokenizer.get_vocab() == fresh.get_vocab()
+    texts = list(map(caption, object_names()[:20])) + [""]
+    for part in ("input_ids", "attention_mask"):
+        assert torch.equal(tokenize(tokenizer, texts)[part], tokenize(fresh, texts)[part])
+    assert tokenizer.model_max_length == 12
+
+
+def test_the_shipped_clip_names_unseen_scenes():
+    model, tokenizer = clip.load_clip()
+    renders = [Scene(seed).render(128) for seed in range(60)]
+    images = embed(model, [Image.fromarray(r.image) for r in renders],
+                   [r.box for r in renders])
+    with torch.no_grad():
+        texts = text_features(model, tokenizer, object_names())
+    found = [object_names()[i] for i in (images @ texts.T).argmax(1)]
+    right = np.mean([name == Scene(seed).name for seed, name in enumerate(found)])
+    assert right >= .7  # of 380 names
+
+
+def test_the_shipped_clip_tells_objects_apart_that_it_never_saw():
+    model, _ = clip.load_clip()
+    names = object_names("held_out")
+
+    def crops(first):
+        scenes = [Scene(first + i).with_object(n) for i, n in enumerate(names)]
+        renders = [s.render(128) for s in scenes]
+        return embed(model, [Image.fromarray(r.image) for r in renders],
+                     [r.box for r in renders])
+
+    nearest = (crops(0) @ crops(100).T).argmax(1)
+    assert (nearest == torch.arange(40)).float().mean() >= .6  # one exemplar each
