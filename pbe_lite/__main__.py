@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from pbe_lite.environment import check_environment
 from pbe_lite.presets import RUNS
 from pbe_lite.weights import WEIGHTS, read_manifest, ship
@@ -17,6 +19,8 @@ def _pipeline(args):
 def edit(args):
     """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
     from pbe_lite import canvas
+    if args.out.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"out must end in a picture format, as .png; got {str(args.out)!r}")
     source = canvas.read_image(args.image)
     canvas.read_mask(args.mask, source.shape[:2])
     canvas.read_image(args.exemplar, "exemplar")
@@ -103,7 +107,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         args.function(args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # OSError: no such model, cannot write
         sys.exit(f"error: {error}")
 
 

@@ -21,7 +21,7 @@ from pbe_lite.augment import squash
 from pbe_lite.codec import PatchCodec
 from pbe_lite.exemplar import ExemplarEncoder
 from pbe_lite.triplets import to_clip, to_signed
-from pbe_lite.unet import unet_input
+from pbe_lite.unet import fold_one_token, unet_input
 
 
 @dataclass
@@ -62,6 +62,8 @@ class PaintByExamplePipeline(DiffusionPipeline):
             unet=UNet2DConditionModel.from_pretrained(path, subfolder="unet", **kwargs),
             scheduler=scheduler.from_pretrained(path, subfolder="scheduler"),
         )
+        if encoder.tokens == "class":
+            fold_one_token(pipe.unet)
         for model in (pipe.vae, pipe.image_encoder, pipe.unet):
             model.eval()
         return pipe
@@ -92,8 +94,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
         """(B, c, h, w) standard normal, one CPU generator a seed."""
         side = self.unet.config.sample_size
         shape = (self.unet.config.out_channels, side, side)
-        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s))
-                            for s in seeds])
+        return torch.stack([torch.randn(shape, generator=_generator(s)) for s in seeds])
 
     @torch.no_grad()
     def paint(self, image, hole, exemplar, noise, guidance_scale=5.0, steps=25,
@@ -105,8 +106,8 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
         eps = eps(z_t, v) + s (eps(z_t, c) - eps(z_t, v)) with the null vector v and
         s = `guidance_scale`; at s = 1 the second half is not computed.  `generator`, one
-        or a list of B, feeds the VAE's sampling and stochastic schedulers.  `callback` gets a dict of
-        step, steps, timestep and latents after each step."""
+        or a list of B, feeds the VAE's sampling and stochastic schedulers.  `callback`
+        gets a dict of step, steps, timestep and latents after each step."""
         device, dtype = self.unet.device, self.unet.dtype
         image, hole, exemplar, z = (x.to(device, dtype)
                                     for x in (image, hole, exemplar, noise))
@@ -151,7 +152,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
         square = to_signed(canvas.resize(canvas.crop(source, window), side))
         square_hole = torch.from_numpy(canvas.resize_hole(canvas.crop(hole, window), side))
         pixels = to_clip(squash(reference, self.image_encoder.config.image_size))
-        generators = [torch.Generator().manual_seed(seed + i) for i in range(samples)]
+        generators = [_generator(seed + i) for i in range(samples)]
         painted = self.paint(
             square.expand(samples, -1, -1, -1), square_hole.expand(samples, 1, -1, -1),
             pixels.expand(samples, -1, -1, -1), self.noise(range(seed, seed + samples)),
@@ -175,6 +176,10 @@ class PaintByExamplePipeline(DiffusionPipeline):
                 raise ValueError(f"{name} must be a finite number >= {low}; got {value!r}")
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type must be 'pil', 'np' or 'pt', got {output_type!r}")
+
+
+def _generator(seed):
+    return torch.Generator().manual_seed(int(seed))
 
 
 def to_bytes(images):

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -34,9 +35,13 @@ LOG_EVERY = 50
 
 
 class Positions:
-    """Batches of keys (epoch, index) from `step` on, this rank's share of each."""
+    """Batches of keys (epoch, index) from `step` on, this rank's share of each.
+
+    Raises ValueError for a batch that cannot be shared equally."""
 
     def __init__(self, size, batch_size, seed, step, steps, rank=0, ranks=1):
+        if batch_size % ranks:
+            raise ValueError(f"batch_size {batch_size} must be divisible by {ranks} ranks")
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.steps, self.rank, self.ranks = range(step, steps), rank, ranks
 
@@ -182,7 +187,8 @@ class Run:
             if now - saved > 60 * checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
-            if now - begun > 60 * minutes:
+            time_up = torch.tensor(int(now - begun > 60 * minutes), device=acc.device)
+            if broadcast(time_up):  # the main process's word: all ranks stop together
                 break
         bar.close()
         self.save()
@@ -220,7 +226,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     preset = PRESETS[args.preset]
     torch.manual_seed(args.seed)
-    records = load_open_images(args.data) if args.data else lite_records(preset)
+    with PartialState().main_process_first():  # the others find the scenes rendered
+        records = load_open_images(args.data) if args.data else lite_records(preset)
     objective = build_objective(args.arm, preset, records, args.weights, args.seed)
     run = Run(objective, args.out or RUNS / args.arm,
               args.samples or SAMPLES.get(args.arm, ARM_SAMPLES), args.seed,

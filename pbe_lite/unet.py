@@ -6,6 +6,7 @@ The paper starts from Stable Diffusion, whose U-Net takes 4 channels, and widens
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
 from torch.nn import functional as F
 
 
@@ -60,9 +61,14 @@ class OneTokenAttention:
 
 
 def fold_one_token(unet):
-    """Give every cross-attention (`attn2`) of a U-Net the one-token short cut."""
+    """Give every cross-attention (`attn2`) of a U-Net the one-token short cut; to_q, to_k
+    and the norm before them, which would never get a gradient, are frozen."""
     unet.set_attn_processor({
         name: OneTokenAttention() if ".attn2." in name else processor
         for name, processor in unet.attn_processors.items()
     })
+    for block in unet.modules():
+        if isinstance(block, BasicTransformerBlock):
+            for unused in (block.attn2.to_q, block.attn2.to_k, block.norm2):
+                unused.requires_grad_(False)
     return unet

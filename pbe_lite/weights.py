@@ -64,8 +64,10 @@ def read_manifest(weights=WEIGHTS):
 def verify(weights=WEIGHTS):
     """Names of shipped files that are missing, changed or unknown to the manifest."""
     wrong = []
-    for arm, entry in read_manifest(weights).items():
-        found = hashes(Path(weights) / arm)
-        wrong += [f"{arm}/{name}" for name in sorted(found.keys() | entry["sha256"].keys())
-                  if found.get(name) != entry["sha256"].get(name)]
+    manifest = read_manifest(weights)
+    folders = {path.name for path in Path(weights).iterdir() if path.is_dir()}
+    for arm in sorted(folders | manifest.keys()):
+        found, known = hashes(Path(weights) / arm), manifest.get(arm, {"sha256": {}})["sha256"]
+        wrong += [f"{arm}/{name}" for name in sorted(found.keys() | known.keys())
+                  if found.get(name) != known.get(name)]
     return wrong

@@ -1,0 +1,428 @@
+"""The pipeline: diffusers' own numbers, any picture, and no surprise outside the hole."""
+
+import warnings
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.deprecated.paint_by_example import image_encoder, pipeline_paint_by_example
+from PIL import Image
+
+from pbe_lite import PaintByExamplePipeline, canvas
+from pbe_lite.augment import squash
+from pbe_lite.pipeline import to_bytes
+from pbe_lite.triplets import to_clip, to_signed
+
+# inside diffusers' schedulers, with numpy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SCHEDULERS = [
+    "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
+    "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler",
+    "HeunDiscreteScheduler", "LMSDiscreteScheduler",
+]
+
+
+def set_scheduler(pipe, name, **options):
+    kind = getattr(diffusers, name)
+    pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
+    return pipe
+
+
+@pytest.fixture
+def question(picture):
+    """image (80 x 120), its hole, an exemplar."""
+    hole = np.zeros((80, 120), bool)
+    hole[20:50, 60:95] = True
+    return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}
+
+
+def squares(pipe, batch=2):
+    """A batch of what `paint` takes."""
+    side, latent = pipe.resolution, pipe.unet.config.sample_size
+    exemplar = pipe.image_encoder.config.image_size
+    generator = torch.Generator().manual_seed(5)
+    image = torch.rand(batch, 3, side, side, generator=generator) * 2 - 1
+    hole = torch.zeros(batch, 1, side, side)
+    hole[:, :, side // 4:side // 2, side // 8:side // 2] = 1
+    return (image, hole, torch.randn(batch, 3, exemplar, exemplar, generator=generator),
+            torch.randn(batch, 4, latent, latent, generator=generator))
+
+
+# ------------------------------------------------------- next to diffusers' pipeline
+
+
+def stock(pipe):
+    """diffusers' deprecated pipeline, put together in memory from the same parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoder = image_encoder.PaintByExampleImageEncoder(pipe.image_encoder.config).eval()
+        encoder.load_state_dict({k.replace("vision_model.", ""): v for k, v in
+                                 pipe.image_encoder.state_dict().items()})
+        theirs = pipeline_paint_by_example.PaintByExamplePipeline(
+            vae=pipe.vae, image_encoder=encoder, unet=pipe.unet, scheduler=pipe.scheduler,
+            safety_checker=None, feature_extractor=None)
+    theirs.set_progress_bar_config(disable=True)
+    return theirs
+
+
+@pytest.mark.parametrize("guidance", [1, 5])
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler"])
+def test_the_raw_decode_equals_diffusers_own(kl_pipe, scheduler, guidance):
+    set_scheduler(kl_pipe, scheduler)
+    image, hole, exemplar, noise = squares(kl_pipe, 1)
+    ours = kl_pipe.paint(image, hole, exemplar, noise, guidance, steps=6,
+                         generator=torch.Generator().manual_seed(3))
+    theirs = stock(kl_pipe)(
+        example_image=exemplar, image=image, mask_image=hole, latents=noise,
+        num_inference_steps=6, guidance_scale=guidance, output_type="pt",
+        generator=torch.Generator().manual_seed(3)).images
+    assert 0 < theirs.std() < 1
+    torch.testing.assert_close(ours / 2 + .5, theirs, atol=1e-4, rtol=0)
+
+
+def test_the_whole_call_equals_diffusers_own(kl_pipe, picture):
+    """PIL images of the model's size, preprocessing and all."""
+    image, exemplar = picture(32, 32), picture(16, 16)
+    hole = np.zeros((32, 32), bool)
+    hole[8:20, 10:26] = True
+    ours = kl_pipe(image=image, mask=hole, exemplar=exemplar, steps=4, seed=11, context=100,
+                   paste=False, output_type="np").images[0]
+    theirs = stock(kl_pipe)(
+        example_image=to_clip(np.asarray(exemplar))[None], image=image,
+        mask_image=Image.fromarray(hole.astype(np.uint8) * 255),
+        latents=kl_pipe.noise([11]), num_inference_steps=4, guidance_scale=5.,
+        output_type="np", generator=torch.Generator().manual_seed(11)).images[0]
+    assert np.abs(ours - 255 * theirs).max() <= .51
+
+
+# -------------------------------------------------------------------------- paint
+
+
+def test_guidance_is_the_formula(pipe):
+    image, hole, exemplar, noise = squares(pipe, 1)
+    seen = []
+
+    class Recorder(torch.nn.Module):
+        config, device, dtype = pipe.unet.config, pipe.unet.device, pipe.unet.dtype
+
+        def forward(self, x, t, condition):
+            seen.append((x, condition))
+            value = condition.mean((1, 2))[:, None, None, None]
+            return diffusers.utils.BaseOutput(sample=value.expand(-1, 4, 8, 8))
+
+    pipe.register_modules(unet=Recorder())
+    step = pipe.scheduler.step
+    predicted = []
+    pipe.scheduler.step = lambda out, *a, **k: predicted.append(out) or step(out, *a, **k)
+    pipe.paint(image, hole, exemplar, noise, guidance_scale=3, steps=2)
+    condition, null = pipe.image_encoder(exemplar), pipe.image_encoder.uncond_vector
+    x, used = seen[0]
+    torch.testing.assert_close(used, torch.cat([null, condition]))
+    torch.testing.assert_close(x[0], x[1])
+    expected = null.mean() + 3 * (condition.mean() - null.mean())
+    torch.testing.assert_close(predicted[0], expected.expand(1, 4, 8, 8))
+    seen.clear()
+    pipe.paint(image, hole, exemplar, noise, guidance_scale=1, steps=2)
+    assert all(len(x) == 1 for x, _ in seen)  # the second half is not computed
+
+
+def test_what_is_in_the_hole_cannot_be_seen(pipe):
+    image, hole, exemplar, noise = squares(pipe)
+    other = torch.where(hole > 0, -image, image)
+    a, b = (pipe.paint(i, hole, exemplar, noise, steps=3) for i in (image, other))
+    torch.testing.assert_close(a, b)
+    outside = torch.where(hole > 0, image, -image)
+    assert not torch.allclose(a, pipe.paint(outside, hole, exemplar, noise, steps=3))
+
+
+def test_each_of_a_batch_is_painted_alone(pipe):
+    inputs = squares(pipe, 3)
+    together = pipe.paint(*inputs, steps=3)
+    for i in range(3):
+        alone = pipe.paint(*(x[i:i + 1] for x in inputs), steps=3)
+        torch.testing.assert_close(together[i:i + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_hole_exemplar_and_noise_all_count(pipe):
+    inputs = list(squares(pipe, 1))
+    first = pipe.paint(*inputs, steps=3)
+    for position, other in ((1, inputs[1].flip(-1)), (2, -inputs[2]), (3, -inputs[3])):
+        changed = [*inputs[:position], other, *inputs[position + 1:]]
+        assert (pipe.paint(*changed, steps=3) - first).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_any_scheduler_paints(pipe, question, name):
+    set_scheduler(pipe, name)
+    images = [pipe(**question, steps=5, seed=2, paste=False, output_type="np").images[0]
+              for _ in range(2)]
+    np.testing.assert_array_equal(*images)  # stochastic or not, and with no state left over
+    assert images[0].shape == (64, 64, 3) and images[0].std() > 1
+    moved = pipe(**question, steps=5, seed=3, paste=False, output_type="np").images[0]
+    assert (moved != images[0]).any()
+
+
+def test_schedulers_agree_on_where_they_are_going(pipe):
+    """Different solvers of the same equation end near each other after many steps."""
+    for block in pipe.unet.parameters():
+        block.data.mul_(.5)  # a tamer net
+    inputs, ends = squares(pipe, 1), []
+    for name in ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler",
+                 "UniPCMultistepScheduler", "PNDMScheduler"):
+        set_scheduler(pipe, name, timestep_spacing="trailing")
+        ends.append(pipe.paint(*inputs, guidance_scale=1, steps=100))
+    spread = max(float((end - ends[0]).square().mean().sqrt()) for end in ends[1:])
+    different = pipe.paint(*inputs[:3], -inputs[3], guidance_scale=1, steps=20)
+    assert spread < .2 * float((different - ends[-1]).square().mean().sqrt())
+
+
+# --------------------------------------------------------------------------- calls
+
+
+def test_sample_i_is_the_single_call_with_seed_plus_i(pipe, question):
+    for scheduler in ("DDIMScheduler", "EulerAncestralDiscreteScheduler"):
+        set_scheduler(pipe, scheduler)
+        several = pipe(**question, steps=4, seed=7, samples=3, output_type="np").images
+        assert len(several) == 3
+        for i, image in enumerate(several):
+            alone = pipe(**question, steps=4, seed=7 + i, output_type="np").images[0]
+            assert np.abs(image.astype(int) - alone).max() <= 1
+        assert (several[0] != several[1]).any()
+
+
+def test_samples_are_single_calls_with_a_vae_that_draws_too(kl_pipe, question):
+    with torch.no_grad():  # a posterior wide enough to be seen
+        kl_pipe.vae.quant_conv.bias[4:] += 2
+    several = kl_pipe(**question, steps=3, seed=1, samples=2, output_type="np").images
+    for i, image in enumerate(several):
+        alone = kl_pipe(**question, steps=3, seed=1 + i, output_type="np").images[0]
+        assert np.abs(image.astype(int) - alone).max() <= 1
+
+
+def test_numpy_seeds_are_seeds(pipe, question):
+    a, b = (pipe(**question, steps=2, seed=s, output_type="np").images[0]
+            for s in (5, np.int64(5)))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "shape", [(100, 37), (37, 100), (480, 640), (64, 64), (1, 2), (2, 1), (1, 40), (9, 7)]
+)
+def test_any_size_and_not_a_pixel_changed_outside_the_hole(pipe, picture, shape):
+    image = np.array(picture(*shape))
+    hole = np.zeros(shape, bool)
+    hole[shape[0] // 4:(shape[0] + 1) // 2, shape[1] // 4:(shape[1] + 1) // 2] = True
+    assert hole.any() and not hole.all()
+    result = pipe(image=image, mask=hole, exemplar=picture(20, 30), steps=2).images[0]
+    assert result.size == shape[::-1] and result.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(result)[~hole], image[~hole])
+    assert (np.asarray(result)[hole] != image[hole]).any()
+
+
+def test_every_kind_of_input_gives_the_same(pipe, question, tmp_path):
+    array, hole = np.asarray(question["image"]), question["mask"]
+    exemplar = np.asarray(question["exemplar"])
+    for name, a in (("image", array), ("mask", hole * np.uint8(255)), ("exemplar", exemplar)):
+        Image.fromarray(a).save(tmp_path / f"{name}.png")
+    tensor = lambda a: torch.from_numpy(a.copy()).permute(2, 0, 1)
+    path = lambda name: tmp_path / f"{name}.png"
+    kinds = [
+        (question["image"], Image.fromarray(hole), question["exemplar"]),
+        (array, hole, exemplar),
+        (tensor(array), torch.from_numpy(hole)[None], tensor(exemplar)),
+        (tensor(array) / 255, torch.from_numpy(hole).float(), tensor(exemplar) / 255),
+        (path("image"), str(path("mask")), path("exemplar")),
+        (array / 255, hole.astype(float), exemplar),
+    ]
+    results = [pipe(*kind, steps=2, output_type="np").images[0] for kind in kinds]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_inputs_are_left_as_they_were(pipe, question):
+    arrays = {k: np.array(v) for k, v in question.items()}
+    before = {k: v.copy() for k, v in arrays.items()}
+    pipe(**arrays, steps=2)
+    for k in arrays:
+        np.testing.assert_array_equal(arrays[k], before[k])
+
+
+def test_output_types_hold_the_same_picture(pipe, question):
+    pil, array, tensor = (pipe(**question, steps=2, output_type=t).images[0]
+                          for t in ("pil", "np", "pt"))
+    assert isinstance(pil, Image.Image) and array.dtype == np.uint8
+    np.testing.assert_array_equal(np.asarray(pil), array)
+    assert tensor.shape == (3, 80, 120) and tensor.dtype == torch.float32
+    np.testing.assert_allclose(tensor.permute(1, 2, 0) * 255, array, atol=1e-4)
+
+
+def test_pasted_is_the_raw_decode_laid_into_the_hole(pipe, question):
+    raw = pipe(**question, steps=2, paste=False, output_type="np").images[0]
+    pasted = pipe(**question, steps=2, output_type="np").images[0]
+    assert raw.shape == (64, 64, 3)
+    image, hole = np.asarray(question["image"]), question["mask"]
+    expected = canvas.paste(image, raw, hole, canvas.hole_window(hole, 3))
+    np.testing.assert_array_equal(pasted, expected)
+
+
+def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
+    seen = {}
+
+    def paint(image, hole, exemplar, noise, *rest):
+        seen.update(image=image, hole=hole, exemplar=exemplar)
+        return image
+
+    monkeypatch.setattr(pipe, "paint", paint)
+    pipe(**question, context=2)
+    image, mask = np.asarray(question["image"]), question["mask"]
+    window = canvas.hole_window(mask, 2)
+    left, top, side = window
+    assert side == 70  # twice the hole's longer side
+    square = Image.fromarray(image[top:top + side, left:left + side])
+    expected = to_signed(np.asarray(square.resize((64, 64), Image.Resampling.LANCZOS)))
+    assert torch.equal(seen["image"][0], expected)
+    share = mask.sum() / side ** 2
+    assert seen["hole"].float().mean() == pytest.approx(share, rel=.1)
+    assert torch.equal(seen["exemplar"][0], to_clip(squash(question["exemplar"], 16)))
+
+
+def test_a_painter_who_changes_nothing_leaves_the_picture_alone(pipe, question, monkeypatch):
+    monkeypatch.setattr(pipe, "paint", lambda image, *rest: image)
+    result = np.asarray(pipe(**question, context=64 / 35).images[0])  # a 64 px window
+    np.testing.assert_array_equal(result, np.asarray(question["image"]))
+
+
+def test_the_callback_watches_every_step(pipe, question):
+    seen = []
+    pipe(**question, steps=4, samples=2, callback=seen.append)
+    assert [s["step"] for s in seen] == [1, 2, 3, 4]
+    assert all(s["steps"] == 4 for s in seen)
+    assert [s["timestep"] for s in seen] == pipe.scheduler.timesteps.tolist()
+    assert all(s["latents"].shape == (2, 4, 8, 8) for s in seen)
+    final = to_bytes(pipe.decode(seen[-1]["latents"]))
+    raw = pipe(**question, steps=4, samples=2, paste=False, output_type="np").images
+    np.testing.assert_array_equal(final, raw)
+
+
+# ------------------------------------------------------------------- save and load
+
+
+@pytest.mark.parametrize("fixture", ["pipe", "kl_pipe"])
+@pytest.mark.parametrize("scheduler", ["DPMSolverMultistepScheduler", "PNDMScheduler"])
+def test_saved_and_loaded_it_paints_the_same(
+        fixture, scheduler, question, tmp_path, request):
+    pipe = set_scheduler(request.getfixturevalue(fixture), scheduler)
+    pipe.save_pretrained(tmp_path)
+    loaded = PaintByExamplePipeline.from_pretrained(tmp_path)
+    assert type(loaded.scheduler).__name__ == scheduler
+    assert type(loaded.vae) is type(pipe.vae)
+    assert loaded.resolution == pipe.resolution
+    assert not any(m.training for m in (loaded.vae, loaded.image_encoder, loaded.unet))
+    loaded.set_progress_bar_config(disable=True)
+    a, b = (p(**question, steps=5, output_type="np").images[0] for p in (pipe, loaded))
+    assert np.abs(a.astype(int) - b).max() <= 1  # loaded, it attends by the short cut
+    again = PaintByExamplePipeline.from_pretrained(str(tmp_path))
+    assert torch.equal(again.unet.conv_in.weight, pipe.unet.conv_in.weight)
+
+
+def test_the_published_layout_loads(kl_pipe, question, tmp_path):
+    """`model_index.json` as published names classes that diffusers cannot load."""
+    kl_pipe.save_pretrained(tmp_path)
+    index = (tmp_path / "model_index.json").read_text()
+    index = index.replace('"pbe_lite.exemplar"', '"paint_by_example"')
+    index = index.replace('"ExemplarEncoder"', '"PaintByExampleImageEncoder"')
+    assert "PaintByExampleImageEncoder" in index
+    (tmp_path / "model_index.json").write_text(index)
+    loaded = PaintByExamplePipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    a, b = (p(**question, steps=2, output_type="np").images[0] for p in (kl_pipe, loaded))
+    assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_half_precision_files_load_as_float32(pipe, tmp_path):
+    pipe.to(torch.float16).save_pretrained(tmp_path)
+    loaded = PaintByExamplePipeline.from_pretrained(tmp_path)
+    assert {m.dtype for m in (loaded.vae, loaded.image_encoder, loaded.unet)} == {torch.float32}
+    half = PaintByExamplePipeline.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    assert {m.dtype for m in (half.vae, half.image_encoder, half.unet)} == {torch.bfloat16}
+
+
+def test_half_precision_paints_nearly_the_same(pipe, question):
+    full = pipe(**question, steps=3, output_type="np").images[0]
+    half = pipe.to(torch.bfloat16)(**question, steps=3, output_type="np").images[0]
+    assert np.abs(full.astype(int) - half).mean() < 4
+
+
+def test_no_such_model_is_an_os_error(tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        PaintByExamplePipeline.from_pretrained(tmp_path / "nowhere")
+
+
+def test_sizes_are_read_from_the_parts(pipe, kl_pipe):
+    assert (pipe.latent_factor, pipe.resolution) == (8, 64)
+    assert (kl_pipe.latent_factor, kl_pipe.resolution) == (2, 32)
+
+
+# -------------------------------------------------------------------------- errors
+
+
+@pytest.fixture
+def sleeping(pipe):
+    """A pipeline whose every part fails when it is used."""
+    def fail(*args, **kwargs):
+        raise AssertionError("sampling has begun")
+
+    pipe.unet.forward = pipe.vae.encode = pipe.image_encoder.forward = fail
+    return pipe
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"image": None}, "image must be"),
+        ({"image": "no/such.png"}, "image: no file"),
+        ({"image": np.full((80, 120, 3), np.nan)}, "image holds NaN"),
+        ({"image": np.zeros((80, 120, 4), np.uint8)}, "image must have shape"),
+        ({"mask": np.eye(80)}, r"mask must have the image's size \(80, 120\)"),
+        ({"mask": np.zeros((80, 120))}, "mask is empty"),
+        ({"mask": np.ones((80, 120))}, "mask covers"),
+        ({"mask": np.full((80, 120), np.nan)}, "mask holds NaN"),
+        ({"mask": {}}, "mask must be"),
+        ({"exemplar": Image.new("RGB", (0, 9))}, "exemplar is empty"),
+        ({"exemplar": np.zeros((0, 4, 3), np.uint8)}, "exemplar is empty"),
+        ({"exemplar": torch.full((3, 4, 4), torch.nan)}, "exemplar holds NaN"),
+        ({"exemplar": 3}, "exemplar must be"),
+        ({"steps": 0}, "steps must be an integer"),
+        ({"steps": 2.5}, "steps must be an integer"),
+        ({"steps": 5000}, "steps must be an integer, 1 to 1000"),
+        ({"seed": -1}, "seed must be an integer"),
+        ({"seed": 2 ** 70}, "seed must be an integer"),
+        ({"seed": None}, "seed must be an integer"),
+        ({"samples": 0}, "samples must be an integer"),
+        ({"guidance_scale": float("nan")}, "guidance_scale must be a finite"),
+        ({"guidance_scale": "5"}, "guidance_scale must be a finite"),
+        ({"guidance_scale": None}, "guidance_scale must be a finite"),
+        ({"context": .5}, "context must be a finite number >= 1"),
+        ({"context": float("inf")}, "context must be a finite"),
+        ({"context": float("nan")}, "context must be a finite"),
+        ({"context": "3"}, "context must be a finite"),
+        ({"output_type": "jpg"}, "output_type must be"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_named_before_any_sampling(sleeping, question, change, expected):
+    with pytest.raises(ValueError, match=f"^{expected}"):
+        sleeping(**{**question, **change})
+
+
+def test_the_sleeping_pipeline_would_tell(sleeping, question):
+    with pytest.raises(AssertionError, match="sampling has begun"):
+        sleeping(**question)
+
+
+def test_to_bytes_rounds_and_clips():
+    values = torch.tensor([-1., 1, 0, -3, 3, 1 / 127.5])
+    expected = [0, 255, 128, 0, 255, 128]
+    assert to_bytes(values.view(1, 1, 1, 6).expand(1, 3, 1, 6))[0, 0, :, 0].tolist() == expected
