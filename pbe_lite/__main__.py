@@ -20,7 +20,7 @@ def edit(args):
     """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
     from pbe_lite import canvas
     if args.out.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"out must end in a picture format, as .png; got {str(args.out)!r}")
+        raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
     source = canvas.read_image(args.image)
     canvas.read_mask(args.mask, source.shape[:2])
     canvas.read_image(args.exemplar, "exemplar")
@@ -54,7 +54,8 @@ def evaluate(args):
     args.model = args.model or WEIGHTS / args.arm
     pipe = _pipeline(args)
     pipe.set_progress_bar_config(disable=True)
-    table = benchmark.evaluate(pipe, args.arm, args.pairs, args.guidance, args.steps, args.seed)
+    table = benchmark.evaluate(pipe, args.arm, args.pairs, args.guidance, args.steps,
+                               args.seed)
     print(benchmark.format_table(table))
     if args.json:
         benchmark.write_json(table, args.json)

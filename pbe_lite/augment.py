@@ -18,14 +18,15 @@ PROBABILITY = {"flip": .5, "rotate": .5, "blur": .3, "affine": .3}
 
 def squash(image, size):
     """A PIL image resized to (size, size, 3) uint8, its aspect ratio ignored."""
-    small = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
-    return np.asarray(small)
+    image = image.convert("RGB")
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3))
 
 
 def _warp(array, matrix, offset):
     """out[p] = array[matrix @ p + offset], p = (row, column), mirrored at the border."""
-    planes = [ndimage.affine_transform(array[..., k], matrix, offset, order=1, mode="mirror")
-              for k in range(3)]
+    warp = lambda plane: ndimage.affine_transform(plane, matrix, offset, order=1,
+                                                  mode="mirror")
+    planes = [warp(array[..., k]) for k in range(3)]
     return np.stack(planes, -1)
 
 

@@ -61,8 +61,8 @@ def _to_unit(array, argument):
     if not np.isfinite(array).all():
         raise ValueError(f"{argument} holds NaN or infinite values; expected 0..1")
     if array.min() < 0 or array.max() > 1:
-        raise ValueError(f"{argument} must be floats in 0..1 or uint8 in 0..255; got values "
-                         f"from {array.min():.3g} to {array.max():.3g}")
+        raise ValueError(f"{argument} must be floats in 0..1 or uint8 in 0..255; got "
+                         f"values from {array.min():.3g} to {array.max():.3g}")
     return array
 
 
@@ -83,7 +83,8 @@ def read_mask(value, shape):
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array.squeeze(2 if array.shape[2] == 1 else 0)
     if array.ndim != 2 or array.shape != tuple(shape):
-        raise ValueError(f"mask must have the image's size {tuple(shape)}; got {array.shape}")
+        raise ValueError(f"mask must have the image's size {tuple(shape)}; "
+                         f"got {array.shape}")
     if array.dtype == np.uint8 and array.max(initial=0) <= 1:
         array = array.astype(bool)
     hole = _to_unit(array, "mask") > .5

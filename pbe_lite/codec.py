@@ -1,7 +1,7 @@
 """The lite latent codec: principal components of patches, and a residual decoder.
 
-The encoder is linear and not trained: the PCA of p x p patches keeps c numbers of
-3 p^2, whitened to unit variance.  The decoder adds what a small network infers to the
+The encoder is linear and not trained: the PCA of p x p patches keeps c numbers of 3 p^2,
+half-whitened.  The decoder adds what a small network infers to the
 PCA reconstruction.  It speaks AutoencoderKL's interface (`encode(x).latent_dist`,
 `decode(z).sample`, `config.scaling_factor`), so the `full` preset swaps that in.
 """
@@ -59,16 +59,19 @@ class PatchCodec(ModelMixin, ConfigMixin):
         """Set both linear maps to the PCA of the patches of images: (N, 3, S, S).
 
         With patches x, mean m, leading eigenvectors V (3 p^2, c) and eigenvalues L of
-        their covariance: z = L^-1/2 V^T (x - m), and back x = m + V L^1/2 z."""
+        their covariance: z = D^-1 V^T (x - m), and back x = m + V D z.  Half-whitened:
+        D is proportional to L^1/4, so that channels keep some of their rank (noise then
+        hides fine detail before it hides colours), and z has unit variance on average."""
         p, c = self.config.patch_size, self.config.latent_channels
         patches = F.unfold(images, p, stride=p).transpose(1, 2).reshape(-1, 3 * p * p)
         values, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        values, vectors = values[-c:].flip(0), vectors[:, -c:].flip(1)
-        whiten = (vectors / values.sqrt()).T
+        deviations, vectors = values[-c:].flip(0).sqrt(), vectors[:, -c:].flip(1)
+        scale = (deviations * deviations.mean()).sqrt()
+        analysis = (vectors / scale).T
         colour = images.mean((0, 2, 3))  # patches come from anywhere: m is one colour
-        self.analysis.weight.copy_(whiten.view(c, 3, p, p))
-        self.analysis.bias.copy_(-whiten @ colour.repeat_interleave(p * p))
-        self.synthesis.weight.copy_((vectors * values.sqrt()).T.view(c, 3, p, p))
+        self.analysis.weight.copy_(analysis.view(c, 3, p, p))
+        self.analysis.bias.copy_(-analysis @ colour.repeat_interleave(p * p))
+        self.synthesis.weight.copy_((vectors * scale).T.view(c, 3, p, p))
         self.synthesis.bias.copy_(colour)
         return self
 

@@ -72,7 +72,7 @@ def make_pair(index, size=128, grow=.1):
     hole = box_mask(_around((box, _changed(before), _changed(truth))), size) > 0
     exemplar = crop_box(Image.fromarray(shown.image), shown.box)
     alpha = crop_box(Image.fromarray((255 * shown.alpha).astype(np.uint8)), shown.box)
-    pasted_alpha = copy_paste(np.zeros((size, size, 3), np.uint8), hole, alpha)[..., 0] / 255
+    pasted_alpha = copy_paste(np.zeros_like(before.image), hole, alpha)[..., 0] / 255
     return Pair(split, name, before, truth, hole, box, exemplar,
                 copy_paste(before.image, hole, exemplar), pasted_alpha)
 
@@ -179,7 +179,11 @@ def evaluate_rows(rows, pairs):
 
 
 def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=5.0, steps=None, seed=0):
-    """Run the benchmark on the first `pairs` pairs (even: seen, odd: held out)."""
+    """Run the benchmark on the first `pairs` pairs (even: seen, odd: held out).
+
+    Raises ValueError for more pairs than there are, or none."""
+    if not 1 <= pairs <= PAIRS:
+        raise ValueError(f"pairs must be from 1 to {PAIRS}, got {pairs}")
     questions = [make_pair(i, pipe.resolution) for i in
                  tqdm(range(pairs), desc="rendering pairs", unit="pair")]
     pasted, truth = [p.pasted for p in questions], [_truth(p) for p in questions]
@@ -196,13 +200,13 @@ def _truth(pair):
 
 def format_table(table):
     """The JSON as text, a row a method and split."""
-    lines = [f"{'row':<14}{'pairs of':<10}" + "".join(f"{m[:19]:>20}" for m in METRICS)]
+    lines = [f"{'row':<14}{'pairs of':<10}" + "".join(f"{m:>25}" for m in METRICS)]
     for row, splits in table["rows"].items():
         for split, values in splits.items():
             cells = ["identical" if v.get("exact") else "-" if v["mean"] is None else
                      f"{v['mean']:.2f} [{v['low']:.2f}, {v['high']:.2f}]"
                      for v in values.values()]
-            lines.append(f"{row:<14}{split:<10}" + "".join(f"{c:>20}" for c in cells))
+            lines.append(f"{row:<14}{split:<10}" + "".join(f"{c:>25}" for c in cells))
     return "\n".join(lines)
 
 

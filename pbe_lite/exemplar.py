@@ -27,7 +27,8 @@ class Mapper(nn.Module):
     def __init__(self, width, layers):
         super().__init__()
         self.blocks = nn.ModuleList(
-            BasicTransformerBlock(width, 1, width, activation_fn="gelu", attention_bias=True)
+            BasicTransformerBlock(width, 1, width, activation_fn="gelu",
+                                  attention_bias=True)
             for _ in range(layers)
         )
 
@@ -59,6 +60,15 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         self.uncond_vector = nn.Parameter(torch.randn(1, 1, config.projection_dim))
         self.post_init()
         self.model.requires_grad_(False)
+
+    @classmethod
+    def around(cls, tower, preset, tokens):
+        """A new encoder of the preset's size around a copy of a trained CLIP tower."""
+        config = CLIPVisionConfig(**preset.clip["vision_config"], tokens=tokens,
+                                  projection_dim=preset.unet["cross_attention_dim"])
+        encoder = cls(config)
+        encoder.model.vision_model.load_state_dict(tower.state_dict())
+        return encoder
 
     def features(self, pixel_values):
         """What is kept of the frozen tower's output: (B, T, width)."""

@@ -20,7 +20,7 @@ def check_box(box):
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         raise ValueError(
-            f"box must be (x0, y0, x1, y1) with 0 <= x0 < x1 <= 1, the same for y; got {box}"
+            f"box must be (x0, y0, x1, y1), 0 <= x0 < x1 <= 1, the same for y; got {box}"
         )
 
 

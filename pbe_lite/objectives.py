@@ -8,8 +8,6 @@
 noise and the drop of the condition belong to the sample, not to the process.
 """
 
-from typing import NamedTuple
-
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -19,37 +17,17 @@ from diffusers import (
 )
 from torch import nn
 from torch.nn import functional as F
-from transformers import CLIPVisionConfig
 
 from pbe_lite import clip as lite_clip
 from pbe_lite.augment import squash
 from pbe_lite.codec import PatchCodec
 from pbe_lite.exemplar import ExemplarEncoder
 from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.presets import ARMS, Arm  # noqa: F401
 from pbe_lite.triplets import Triplets, crop_box, sample_rng, to_clip, to_signed
 from pbe_lite.unet import build_unet, fold_one_token, unet_input, widen_conv_in
 
 NOISE = 1  # the purpose of a sample's second generator
-
-
-class Arm(NamedTuple):
-    """prior: start from the text-conditioned U-Net; tokens: "class" or "all"; augment:
-    exemplar and hole shape; null: the learnable null vector, 20 % of the samples."""
-
-    prior: bool
-    tokens: str
-    augment: bool
-    null: bool
-
-
-ARMS = {
-    "scratch": Arm(False, "all", False, False),
-    "naive": Arm(True, "all", False, False),
-    "naive_augment": Arm(True, "all", True, False),
-    "bottleneck": Arm(True, "class", False, False),
-    "augment": Arm(True, "class", True, False),
-    "final": Arm(True, "class", True, True),
-}
 
 
 def build_scheduler(preset):
@@ -89,10 +67,12 @@ class Contrastive(Objective):
         x0, y0, x1, y1 = record["boxes"][0]
         a, b, c, d = rng.uniform(0, .3, 4)
         w, h = x1 - x0, y1 - y0
-        box = (max(0, x0 - a * w), max(0, y0 - b * h), min(1, x1 + c * w), min(1, y1 + d * h))
+        box = (max(0, x0 - a * w), max(0, y0 - b * h),
+               min(1, x1 + c * w), min(1, y1 + d * h))
         crop = squash(crop_box(record["image"], box), self.preset.exemplar_size)
         crop = crop[:, ::-1] if rng.uniform() < .5 else crop
-        tokens = lite_clip.tokenize(self.tokenizer, [lite_clip.caption(record["labels"][0])])
+        text = lite_clip.caption(record["labels"][0])
+        tokens = lite_clip.tokenize(self.tokenizer, [text])
         return {"pixels": to_clip(crop), "ids": tokens.input_ids[0],
                 "attention": tokens.attention_mask[0]}
 
@@ -138,8 +118,8 @@ class Reconstruction(Objective):
 class Diffusion(Objective):
     """What the prior and the arms share: frozen codec, noise schedule, the loss.
 
-    z_t = sqrt(a_t) z + sqrt(1 - a_t) eps; the U-Net predicts eps (or v, as the preset
-    says) and the loss is the squared error over the whole latent."""
+    z_t = sqrt(a_t) z + sqrt(1 - a_t) eps; the U-Net predicts eps as in the paper, or z,
+    as the preset says, and the loss is the squared error over the whole latent."""
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
@@ -168,12 +148,18 @@ class Diffusion(Objective):
         return z * self.codec.config.scaling_factor
 
     def denoising_loss(self, z, batch, condition, model_input=lambda z_t: z_t):
+        """Squared error of the prediction per sample, (B,).
+
+        "epsilon" is weighted as in the paper: not at all.  The error of z itself
+        ("sample") is weighted by SNR_t = a_t / (1 - a_t), kept within 1 and 5: between
+        the truncated SNR of Salimans & Ho (2022) and the min-SNR of Hang et al. (2023)."""
         t, noise = batch["timestep"], batch["noise"]
         z_t = self.scheduler.add_noise(z, noise, t)
-        target = noise if self.preset.prediction == "epsilon" \
-            else self.scheduler.get_velocity(z, noise, t)
-        prediction = self.unet(model_input(z_t), t, encoder_hidden_states=condition).sample
-        return (prediction.float() - target).square().mean((1, 2, 3))
+        predicted = self.unet(model_input(z_t), t, encoder_hidden_states=condition).sample
+        if self.preset.prediction == "epsilon":
+            return (predicted.float() - noise).square().mean((1, 2, 3))
+        a = self.scheduler.alphas_cumprod.to(t.device)[t]
+        return (a / (1 - a)).clamp(1, 5) * (predicted.float() - z).square().mean((1, 2, 3))
 
 
 class TextPrior(Diffusion):
@@ -210,7 +196,8 @@ class Inpaint(Diffusion):
         self.traits = ARMS[arm]
         augment = self.traits.augment
         self.triplets = Triplets(records, preset, seed, augment, augment)
-        self.encoder = _exemplar_encoder(preset, weights, self.traits.tokens)
+        clip, _ = lite_clip.load_clip(weights / "clip")
+        self.encoder = ExemplarEncoder.around(clip.vision_model, preset, self.traits.tokens)
         if self.traits.prior:
             self.unet = UNet2DConditionModel.from_pretrained(
                 weights / "prior" / "unet", torch_dtype=torch.float32)
@@ -241,16 +228,6 @@ class Inpaint(Diffusion):
         sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
         PaintByExamplePipeline(vae=self.codec, image_encoder=self.encoder, unet=self.unet,
                                scheduler=sampler).save_pretrained(folder)
-
-
-def _exemplar_encoder(preset, weights, tokens):
-    """An ExemplarEncoder around the trained CLIP tower."""
-    model, _ = lite_clip.load_clip(weights / "clip")
-    config = CLIPVisionConfig(**preset.clip["vision_config"], tokens=tokens,
-                              projection_dim=preset.unet["cross_attention_dim"])
-    encoder = ExemplarEncoder(config)
-    encoder.model.vision_model.load_state_dict(model.vision_model.state_dict())
-    return encoder
 
 
 def build_objective(name, preset, records, weights, seed=0):

@@ -40,10 +40,10 @@ def load_open_images(folder, split="train", area=(.02, .8)):
     """Read Open Images' CSVs into a `datasets.Dataset`, one row an image.
 
     Columns: `image_id`; `image` (decoded when read); `boxes`, (N, 4) of x0, y0, x1, y1
-    as fractions; `labels`, N display names (codes where the descriptions have none).  Boxes whose area is outside `area`
-    (fractions of the picture; the paper keeps .02 to .8) are dropped, and images
-    without a box left are too.  Raises FileNotFoundError for a missing CSV and
-    ValueError when no box is left."""
+    as fractions; `labels`, N display names (the code of a class without description).
+    Boxes whose area is outside `area` (fractions of the picture; the paper keeps .02 to
+    .8) are dropped, and images without a box left are too.  Raises FileNotFoundError
+    for a missing CSV and ValueError when no box is left."""
     folder = Path(folder)
     rows = pd.read_csv(_csv_path(folder, f"*{split}-annotations-bbox.csv"),
                        usecols=["ImageID", "LabelName", *BOX],
@@ -74,7 +74,8 @@ def write_tabletop(folder, seeds, size=128, split="train"):
     (folder / split).mkdir(parents=True, exist_ok=True)
     names = object_names()
     codes = {name: f"/t/{i:03d}" for i, name in enumerate(names)}
-    _write_csv(folder / "class-descriptions-boxable.csv", [(c, n) for n, c in codes.items()])
+    _write_csv(folder / "class-descriptions-boxable.csv",
+               [(c, n) for n, c in codes.items()])
     rows = []
     for seed in tqdm(seeds, desc=f"rendering {size} px scenes", unit="scene"):
         scene = Scene(seed)

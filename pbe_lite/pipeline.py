@@ -165,17 +165,20 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
     def _check_numbers(self, guidance_scale, steps, seed, samples, context, output_type):
         most = self.scheduler.config.num_train_timesteps
-        for name, value, low, high in (("steps", steps, 1, most), ("seed", seed, 0, 2 ** 63),
-                                       ("samples", samples, 1, math.inf)):
+        integers = (("steps", steps, 1, most), ("seed", seed, 0, 2 ** 63),
+                    ("samples", samples, 1, math.inf))
+        for name, value, low, high in integers:
             if not isinstance(value, (int, np.integer)) or not low <= value <= high:
-                raise ValueError(f"{name} must be an integer, {low} to {high}; got {value!r}")
+                raise ValueError(
+                    f"{name} must be an integer, {low} to {high}; got {value!r}")
         for name, value, low in (("guidance_scale", guidance_scale, -math.inf),
                                  ("context", context, 1)):
             number = isinstance(value, (int, float, np.number))
             if not (number and np.isfinite(value) and value >= low):
                 raise ValueError(f"{name} must be a finite number >= {low}; got {value!r}")
         if output_type not in ("pil", "np", "pt"):
-            raise ValueError(f"output_type must be 'pil', 'np' or 'pt', got {output_type!r}")
+            raise ValueError(
+                f"output_type must be 'pil', 'np' or 'pt', got {output_type!r}")
 
 
 def _generator(seed):

@@ -23,7 +23,8 @@ def grid(rows, titles=(), labels=(), side=1.5):
     Masks (H, W) are drawn in grey, white = 1.  None leaves a place empty."""
     columns = max(map(len, rows))
     fig, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained",
-                             figsize=(side * columns, side * len(rows) + .25 * bool(titles)))
+                             figsize=(side * columns,
+                                      side * len(rows) + .25 * bool(titles)))
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.set_frame_on(False)

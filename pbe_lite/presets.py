@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 RUNS = DATA.parent / "runs"
@@ -56,7 +57,7 @@ _SD_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 
 LITE = Preset(
     name="lite", resolution=128, latent_factor=8, latent_channels=8, exemplar_size=32,
-    prediction="v_prediction", sampling_steps=25, batch_size=64, lr=5e-4,
+    prediction="sample", sampling_steps=25, batch_size=32, lr=5e-4,
     warmup_steps=200, lr_decay=True, precision="bf16", ema_decay=.999, scenes=24_000,
     clip=dict(
         projection_dim=128,
@@ -84,3 +85,23 @@ FULL = Preset(
 )
 
 PRESETS = {p.name: p for p in (LITE, FULL)}
+
+
+class Arm(NamedTuple):
+    """prior: start from the text-conditioned U-Net; tokens: "class" or "all"; augment:
+    exemplar and hole shape; null: the learnable null vector, 20 % of the samples."""
+
+    prior: bool
+    tokens: str
+    augment: bool
+    null: bool
+
+
+ARMS = {
+    "scratch": Arm(False, "all", False, False),
+    "naive": Arm(True, "all", False, False),
+    "naive_augment": Arm(True, "all", True, False),
+    "bottleneck": Arm(True, "class", False, False),
+    "augment": Arm(True, "class", True, False),
+    "final": Arm(True, "class", True, True),
+}

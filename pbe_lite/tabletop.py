@@ -192,7 +192,8 @@ class Scene:
         side = p.scale * size
         sprite = _sprite(self.name, 2 ** math.ceil(math.log2(min(side * 1.2, 256))))
         zoom = max(sprite.size) / side
-        c, s = math.cos(math.radians(p.angle)) * zoom, math.sin(math.radians(p.angle)) * zoom
+        angle = math.radians(p.angle)
+        c, s = math.cos(angle) * zoom, math.sin(angle) * zoom
         m = -1 if p.flip else 1
         cx, cy, w, h = p.x * size, p.y * size, sprite.width / 2, sprite.height / 2
         affine = (m * c, -m * s, w - m * (c * cx - s * cy), s, c, h - s * cx - c * cy)

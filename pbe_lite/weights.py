@@ -67,7 +67,8 @@ def verify(weights=WEIGHTS):
     manifest = read_manifest(weights)
     folders = {path.name for path in Path(weights).iterdir() if path.is_dir()}
     for arm in sorted(folders | manifest.keys()):
-        found, known = hashes(Path(weights) / arm), manifest.get(arm, {"sha256": {}})["sha256"]
+        found = hashes(Path(weights) / arm)
+        known = manifest.get(arm, {}).get("sha256", {})
         wrong += [f"{arm}/{name}" for name in sorted(found.keys() | known.keys())
                   if found.get(name) != known.get(name)]
     return wrong

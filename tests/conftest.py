@@ -1,4 +1,4 @@
-"""A tiny model of every kind, so that tests need neither minutes nor the shipped weights."""
+"""A tiny model of every kind: tests need neither minutes nor the shipped weights."""
 
 import os
 from dataclasses import replace
@@ -22,7 +22,8 @@ from pbe_lite.unet import build_unet  # noqa: E402
 
 torch.set_num_threads(1)  # tiny models gain nothing from more
 
-TOWER = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2)
+TOWER = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4,
+             num_attention_heads=2)
 TINY = replace(
     LITE, resolution=64, latent_channels=4, exemplar_size=16, batch_size=4, warmup_steps=4,
     precision="no", scenes=10,
@@ -117,8 +118,9 @@ def kl_pipe(vision_config):
     """A tiny pipeline of the paper's parts: an AutoencoderKL, 4 latent channels, 32 px."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
-        block_out_channels=(8, 16), layers_per_block=1, latent_channels=4, norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
+        block_out_channels=(8, 16), layers_per_block=1, latent_channels=4,
+        norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2)
     unet = UNet2DConditionModel(sample_size=16, in_channels=9, out_channels=4, **TINY.unet)
     return quiet(PaintByExamplePipeline(
         vae=vae, image_encoder=randomise(ExemplarEncoder(vision_config())),

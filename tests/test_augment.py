@@ -18,7 +18,8 @@ class Draws:
 
     def uniform(self, low=0, high=1, size=None):
         value = np.asarray(self.values.pop(0), float)
-        assert value.shape == (size or ()) and (value >= low).all() and (value <= high).all()
+        assert value.shape == (size or ())
+        assert (value >= low).all() and (value <= high).all()
         return value
 
     def choice(self, options):

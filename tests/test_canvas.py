@@ -17,7 +17,8 @@ from pbe_lite.canvas import (
     resize_hole,
 )
 
-SHAPES = [(100, 37), (37, 100), (480, 640), (64, 64), (1, 2), (2, 1), (1, 50), (3, 5), (7, 7)]
+SHAPES = [(100, 37), (37, 100), (480, 640), (64, 64), (1, 2), (2, 1), (1, 50), (3, 5),
+          (7, 7)]
 
 
 def noise(height, width, seed=0):
@@ -46,10 +47,11 @@ def test_every_kind_of_image_reads_the_same(tmp_path):
     Image.fromarray(array).save(tmp_path / "a.png")
     units = (array / 255).astype(np.float32)
     tensor = torch.from_numpy(array).permute(2, 0, 1)
-    for value in (array, Image.fromarray(array), str(tmp_path / "a.png"), tmp_path / "a.png",
-                  units, units.astype(np.float64), tensor, tensor / 255, (tensor / 255).double(),
-                  np.asfortranarray(array), array[:, ::-1][:, ::-1],
-                  Image.open(tmp_path / "a.png")):
+    path = tmp_path / "a.png"
+    for value in (array, Image.fromarray(array), str(path), path, Image.open(path),
+                  units, units.astype(np.float64), tensor, tensor / 255,
+                  (tensor / 255).double(), np.asfortranarray(array),
+                  array[:, ::-1].copy()[:, ::-1]):
         found = read_image(value)
         assert found.dtype == np.uint8 and found.shape == (9, 14, 3)
         np.testing.assert_array_equal(found, array)
@@ -86,7 +88,8 @@ def test_photographs_are_turned_upright(tmp_path, orientation):
     upright = noise(6, 10)
     stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
               5: upright.transpose(1, 0, 2), 6: np.rot90(upright),
-              7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1)}[orientation]
+              7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1)}
+    stored = stored[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
@@ -288,7 +291,8 @@ def test_a_hole_grows_pixel_by_pixel():
 def test_resize_keeps_a_picture():
     image = noise(8, 8)
     assert resize(image, 8) is image
-    assert np.abs(resize(np.full((30, 30, 3), 90, np.uint8), 11).astype(int) - 90).max() <= 1
+    small = resize(np.full((30, 30, 3), 90, np.uint8), 11)
+    assert np.abs(small.astype(int) - 90).max() <= 1
 
 
 # -------------------------------------------------------------------------- pasting

@@ -7,7 +7,14 @@ from PIL import Image
 
 from pbe_lite import clip
 from pbe_lite.augment import squash
-from pbe_lite.clip import build_tokenizer, caption, embed, image_features, text_features, tokenize
+from pbe_lite.clip import (
+    build_tokenizer,
+    caption,
+    embed,
+    image_features,
+    text_features,
+    tokenize,
+)
 from pbe_lite.presets import LITE
 from pbe_lite.tabletop import Scene, object_names
 from pbe_lite.triplets import to_clip
@@ -122,7 +129,8 @@ def test_embed_crops_squashes_and_normalises(tiny_clip, tiny):
     cropped = Image.fromarray(array[16:48, 8:56])
     pixels = to_clip(squash(cropped, tiny.exemplar_size))[None]
     expected = image_features(model, pixels).detach()
-    torch.testing.assert_close(embed(model, [image], [(8 / 64, .25, 56 / 64, .75)]), expected)
+    found = embed(model, [image], [(8 / 64, .25, 56 / 64, .75)])
+    torch.testing.assert_close(found, expected)
     torch.testing.assert_close(embed(model, [cropped]), expected)
     with pytest.raises(ValueError):
         embed(model, [image, image], [(0, 0, 1, 1)])

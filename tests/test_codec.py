@@ -91,7 +91,8 @@ def test_a_residual_block_adds_two_convolutions():
     torch.manual_seed(0)
     block, x = ResidualBlock(4), torch.randn(1, 4, 5, 5)
     swish = lambda v: v * torch.sigmoid(v)
-    conv = lambda layer, v: torch.nn.functional.conv2d(v, layer.weight, layer.bias, padding=1)
+    conv = lambda layer, v: torch.nn.functional.conv2d(v, layer.weight, layer.bias,
+                                                       padding=1)
     expected = x + conv(block.second, swish(conv(block.first, swish(x))))
     torch.testing.assert_close(block(x), expected)
 

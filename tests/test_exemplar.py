@@ -4,13 +4,13 @@ import re
 
 import pytest
 import torch
+from conftest import randomise
 from diffusers.pipelines.deprecated.paint_by_example.image_encoder import (
     PaintByExampleImageEncoder,
 )
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
-from conftest import randomise
 from pbe_lite.exemplar import ExemplarEncoder
 
 
@@ -63,8 +63,9 @@ def test_a_few_of_those_names_word_by_word(vision_config):
 
 
 def test_the_papers_size_has_five_blocks_of_width_1024():
-    config = CLIPVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
-                              num_attention_heads=16, patch_size=14, projection_dim=768)
+    config = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
+        num_attention_heads=16, patch_size=14, projection_dim=768)
     with torch.device("meta"):
         encoder = ExemplarEncoder(config)
     assert len(encoder.mapper.blocks) == 5

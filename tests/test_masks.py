@@ -30,7 +30,8 @@ def centres(height, width):
 
 
 def is_a_hole(mask, shape):
-    return mask.shape == shape and mask.dtype == np.float32 and set(np.unique(mask)) == {0, 1}
+    values = set(np.unique(mask))
+    return mask.shape == shape and mask.dtype == np.float32 and values == {0, 1}
 
 
 # -------------------------------------------------------------------------- boxes
@@ -64,7 +65,8 @@ def test_a_thin_box_has_at_least_a_pixel(box):
 
 
 @pytest.mark.parametrize(
-    "box", [(.5, 0, .4, 1), (0, .5, 1, .5), (-.1, 0, 1, 1), (0, 0, 1, 1.01), (0, 0, np.nan, 1)]
+    "box", [(.5, 0, .4, 1), (0, .5, 1, .5), (-.1, 0, 1, 1), (0, 0, 1, 1.01),
+            (0, 0, np.nan, 1)]
 )
 @pytest.mark.parametrize(
     "use", [lambda b: box_mask(b, 8), lambda b: extend_box(b, rng()),
@@ -110,7 +112,8 @@ def test_the_outline_is_four_quadratic_bezier_curves():
 def test_points_are_jittered_by_one_to_five_of_512_pixels_both_ways():
     box = (.3, .4, .6, .8)
     still = bezier_points(box, box, rng(), jitter=(0, 0))
-    moves = np.concatenate([bezier_points(box, box, rng(s)) - still for s in range(30)]) * 512
+    moves = [bezier_points(box, box, rng(s)) - still for s in range(30)]
+    moves = np.concatenate(moves) * 512
     assert np.abs(moves).min() >= 1 and np.abs(moves).max() <= 5
     assert np.abs(moves).mean() == pytest.approx(3, abs=.1)
     assert (moves > 0).mean() == pytest.approx(.5, abs=.05)

@@ -32,10 +32,11 @@ def batch_of(objective, keys=KEYS):
 
 
 def alpha_bar(preset, t):
-    """Cumulative product of Stable Diffusion's schedule, by its definition."""
+    """Cumulative product of Stable Diffusion's schedule at t (B,), by its definition:
+    (B, 1, 1, 1)."""
     noise = preset.noise
     betas = np.linspace(noise["beta_start"] ** .5, noise["beta_end"] ** .5, 1000) ** 2
-    return np.cumprod(1 - betas)[t]
+    return torch.from_numpy(np.cumprod(1 - betas)).float()[t][:, None, None, None]
 
 
 class Spy(torch.nn.Module):
@@ -126,7 +127,8 @@ def test_with_a_prior_training_starts_from_what_it_says(objective, weights, arm)
     built = objective(arm).unet
     x, t, c = torch.randn(2, 9, 8, 8), torch.tensor([5, 900]), torch.randn(2, 1, 32)
     with torch.no_grad():
-        same = torch.allclose(built(x, t, c).sample, prior(x[:, :4], t, c).sample, atol=1e-5)
+        expected = prior(x[:, :4], t, c).sample
+        same = torch.allclose(built(x, t, c).sample, expected, atol=1e-5)
     assert same == TABLE[arm][0]
     assert all(m.dtype == torch.float32 for m in built.parameters())
 
@@ -144,7 +146,7 @@ def test_an_unknown_arm_is_named(objective):
 # ------------------------------------------------------------------------- the loss
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "sample"])
 @pytest.mark.parametrize("arm", ["final", "naive", "prior"])
 def test_the_loss_is_the_squared_error_of_what_is_predicted(
         objective, tiny, arm, prediction):
@@ -152,16 +154,19 @@ def test_the_loss_is_the_squared_error_of_what_is_predicted(
     built = objective(arm, preset=preset)
     batch = batch_of(built)
     batch["drop"] = torch.ones(4).double()
+    batch["timestep"] = torch.tensor([3, 150, 400, 950])  # all three parts of the weight
     spy = built.unet = Spy(4)
     losses = built(batch)
     z, noise = built.encode(batch["image"]), batch["noise"]
-    a = torch.from_numpy(alpha_bar(tiny, batch["timestep"].numpy())).float()[:, None, None, None]
+    a = alpha_bar(tiny, batch["timestep"])
     z_t = a.sqrt() * z + (1 - a).sqrt() * noise
     torch.testing.assert_close(spy.x[:, :4], z_t, atol=1e-4, rtol=1e-4)
     assert torch.equal(spy.t, batch["timestep"])
-    target = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
+    error = (noise if prediction == "epsilon" else z).square().mean((1, 2, 3))
+    snr = (a / (1 - a)).flatten()
+    weight = torch.ones(4) if prediction == "epsilon" else snr.clamp(1, 5)
     assert losses.shape == (4,)
-    torch.testing.assert_close(losses, target.square().mean((1, 2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(losses, weight * error, atol=1e-4, rtol=1e-4)
 
 
 def test_the_unet_sees_the_picture_with_a_grey_hole(objective):
@@ -189,7 +194,7 @@ def test_bf16_leaves_latents_and_noise_schedule_exact(objective, tiny):
     with torch.autocast("cpu", torch.bfloat16):
         final(batch)
     z_t = spy.x[:, :4].float()
-    a = torch.from_numpy(alpha_bar(tiny, np.array([0, 1, 5, 20]))).float()[:, None, None, None]
+    a = alpha_bar(tiny, batch["timestep"])
     torch.testing.assert_close(z_t, a.sqrt() * expected + (1 - a).sqrt() * batch["noise"],
                                atol=1e-4, rtol=1e-4)
 
@@ -197,8 +202,8 @@ def test_bf16_leaves_latents_and_noise_schedule_exact(objective, tiny):
 def test_the_scheduler_is_stable_diffusions(tiny):
     for preset in (LITE, FULL):
         scheduler = build_scheduler(preset)
-        np.testing.assert_allclose(scheduler.alphas_cumprod,
-                                   alpha_bar(preset, np.arange(1000)), rtol=1e-4)
+        expected = alpha_bar(preset, torch.arange(1000)).flatten()
+        torch.testing.assert_close(scheduler.alphas_cumprod, expected, rtol=1e-4, atol=0)
         assert scheduler.config.prediction_type == preset.prediction
 
 
@@ -267,7 +272,8 @@ def test_without_a_null_vector_nothing_is_dropped(objective):
 def test_a_few_steps_on_one_batch_lower_its_loss(objective, arm):
     built = objective(arm)
     batch = batch_of(built)
-    optimizer = torch.optim.AdamW([p for p in built.parameters() if p.requires_grad], lr=2e-3)
+    learning = [p for p in built.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=2e-3)
     losses = []
     for _ in range(10):
         loss = built(batch).mean()
@@ -363,8 +369,8 @@ def test_an_exported_arm_is_the_pipeline_that_was_trained(
     torch.testing.assert_close(pipe.encode(batch["image"]), built.encode(batch["image"]))
     hole = np.zeros((64, 64), bool)
     hole[10:30, 10:30] = True
-    image = pipe(image=picture(64, 64), mask=hole, exemplar=picture(16, 16), steps=2).images[0]
-    assert image.size == (64, 64)
+    out = pipe(image=picture(64, 64), mask=hole, exemplar=picture(16, 16), steps=2)
+    assert out.images[0].size == (64, 64)
 
 
 @pytest.mark.parametrize(("arm", "part"), [("codec", "codec"), ("clip", "clip")])
@@ -383,7 +389,8 @@ def test_an_exported_part_serves_the_next_objective(
     assert all(torch.equal(v, ours.state_dict()[k]) for k, v in theirs.state_dict().items())
 
 
-def test_an_exported_prior_is_where_the_arms_start(objective, records, weights, tiny, tmp_path):
+def test_an_exported_prior_is_where_the_arms_start(
+        objective, records, weights, tiny, tmp_path):
     prior = objective("prior")
     for name in ("clip", "codec"):
         (tmp_path / name).symlink_to(weights / name)

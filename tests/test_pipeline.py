@@ -6,7 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers.pipelines.deprecated.paint_by_example import image_encoder, pipeline_paint_by_example
+from diffusers.pipelines.deprecated import paint_by_example as stock_parts
 from PIL import Image
 
 from pbe_lite import PaintByExamplePipeline, canvas
@@ -15,13 +15,17 @@ from pbe_lite.pipeline import to_bytes
 from pbe_lite.triplets import to_clip, to_signed
 
 # inside diffusers' schedulers, with numpy 2
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 
 SCHEDULERS = [
-    "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
-    "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler",
-    "HeunDiscreteScheduler", "LMSDiscreteScheduler",
+    "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
+    "EulerDiscreteScheduler", "DDPMScheduler", "LMSDiscreteScheduler",
+    "DEISMultistepScheduler",
 ]
+# diffusers' own limit: these take a net that predicts the noise, as the paper's does,
+# and none that predicts the sample, as the lite one does
+FOR_NOISE_ONLY = [
+    "PNDMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"]
 
 
 def set_scheduler(pipe, name, **options):
@@ -57,10 +61,10 @@ def stock(pipe):
     """diffusers' deprecated pipeline, put together in memory from the same parts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        encoder = image_encoder.PaintByExampleImageEncoder(pipe.image_encoder.config).eval()
+        encoder = stock_parts.PaintByExampleImageEncoder(pipe.image_encoder.config).eval()
         encoder.load_state_dict({k.replace("vision_model.", ""): v for k, v in
                                  pipe.image_encoder.state_dict().items()})
-        theirs = pipeline_paint_by_example.PaintByExamplePipeline(
+        theirs = stock_parts.PaintByExamplePipeline(
             vae=pipe.vae, image_encoder=encoder, unet=pipe.unet, scheduler=pipe.scheduler,
             safety_checker=None, feature_extractor=None)
     theirs.set_progress_bar_config(disable=True)
@@ -153,9 +157,11 @@ def test_hole_exemplar_and_noise_all_count(pipe):
         assert (pipe.paint(*changed, steps=3) - first).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_any_scheduler_paints(pipe, question, name):
-    set_scheduler(pipe, name)
+@pytest.mark.parametrize(("name", "prediction"), [
+    *((name, prediction) for name in SCHEDULERS for prediction in ("epsilon", "sample")),
+    *((name, "epsilon") for name in FOR_NOISE_ONLY)])
+def test_any_scheduler_paints(pipe, question, name, prediction):
+    set_scheduler(pipe, name, prediction_type=prediction)
     images = [pipe(**question, steps=5, seed=2, paste=False, output_type="np").images[0]
               for _ in range(2)]
     np.testing.assert_array_equal(*images)  # stochastic or not, and with no state left over
@@ -171,7 +177,7 @@ def test_schedulers_agree_on_where_they_are_going(pipe):
     inputs, ends = squares(pipe, 1), []
     for name in ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler",
                  "UniPCMultistepScheduler", "PNDMScheduler"):
-        set_scheduler(pipe, name, timestep_spacing="trailing")
+        set_scheduler(pipe, name, timestep_spacing="trailing", prediction_type="epsilon")
         ends.append(pipe.paint(*inputs, guidance_scale=1, steps=100))
     spread = max(float((end - ends[0]).square().mean().sqrt()) for end in ends[1:])
     different = pipe.paint(*inputs[:3], -inputs[3], guidance_scale=1, steps=20)
@@ -183,7 +189,7 @@ def test_schedulers_agree_on_where_they_are_going(pipe):
 
 def test_sample_i_is_the_single_call_with_seed_plus_i(pipe, question):
     for scheduler in ("DDIMScheduler", "EulerAncestralDiscreteScheduler"):
-        set_scheduler(pipe, scheduler)
+        set_scheduler(pipe, scheduler, prediction_type="epsilon")
         several = pipe(**question, steps=4, seed=7, samples=3, output_type="np").images
         assert len(several) == 3
         for i, image in enumerate(several):
@@ -224,7 +230,8 @@ def test_any_size_and_not_a_pixel_changed_outside_the_hole(pipe, picture, shape)
 def test_every_kind_of_input_gives_the_same(pipe, question, tmp_path):
     array, hole = np.asarray(question["image"]), question["mask"]
     exemplar = np.asarray(question["exemplar"])
-    for name, a in (("image", array), ("mask", hole * np.uint8(255)), ("exemplar", exemplar)):
+    arrays = {"image": array, "mask": hole * np.uint8(255), "exemplar": exemplar}
+    for name, a in arrays.items():
         Image.fromarray(a).save(tmp_path / f"{name}.png")
     tensor = lambda a: torch.from_numpy(a.copy()).permute(2, 0, 1)
     path = lambda name: tmp_path / f"{name}.png"
@@ -288,7 +295,8 @@ def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
     assert torch.equal(seen["exemplar"][0], to_clip(squash(question["exemplar"], 16)))
 
 
-def test_a_painter_who_changes_nothing_leaves_the_picture_alone(pipe, question, monkeypatch):
+def test_a_painter_who_changes_nothing_leaves_the_picture_alone(
+        pipe, question, monkeypatch):
     monkeypatch.setattr(pipe, "paint", lambda image, *rest: image)
     result = np.asarray(pipe(**question, context=64 / 35).images[0])  # a 64 px window
     np.testing.assert_array_equal(result, np.asarray(question["image"]))
@@ -313,7 +321,8 @@ def test_the_callback_watches_every_step(pipe, question):
 @pytest.mark.parametrize("scheduler", ["DPMSolverMultistepScheduler", "PNDMScheduler"])
 def test_saved_and_loaded_it_paints_the_same(
         fixture, scheduler, question, tmp_path, request):
-    pipe = set_scheduler(request.getfixturevalue(fixture), scheduler)
+    pipe = set_scheduler(request.getfixturevalue(fixture), scheduler,
+                         prediction_type="epsilon")
     pipe.save_pretrained(tmp_path)
     loaded = PaintByExamplePipeline.from_pretrained(tmp_path)
     assert type(loaded.scheduler).__name__ == scheduler
@@ -344,9 +353,10 @@ def test_the_published_layout_loads(kl_pipe, question, tmp_path):
 def test_half_precision_files_load_as_float32(pipe, tmp_path):
     pipe.to(torch.float16).save_pretrained(tmp_path)
     loaded = PaintByExamplePipeline.from_pretrained(tmp_path)
-    assert {m.dtype for m in (loaded.vae, loaded.image_encoder, loaded.unet)} == {torch.float32}
+    dtypes = lambda p: {m.dtype for m in (p.vae, p.image_encoder, p.unet)}
+    assert dtypes(loaded) == {torch.float32}
     half = PaintByExamplePipeline.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
-    assert {m.dtype for m in (half.vae, half.image_encoder, half.unet)} == {torch.bfloat16}
+    assert dtypes(half) == {torch.bfloat16}
 
 
 def test_half_precision_paints_nearly_the_same(pipe, question):
@@ -425,4 +435,5 @@ def test_the_sleeping_pipeline_would_tell(sleeping, question):
 def test_to_bytes_rounds_and_clips():
     values = torch.tensor([-1., 1, 0, -3, 3, 1 / 127.5])
     expected = [0, 255, 128, 0, 255, 128]
-    assert to_bytes(values.view(1, 1, 1, 6).expand(1, 3, 1, 6))[0, 0, :, 0].tolist() == expected
+    found = to_bytes(values.view(1, 1, 1, 6).expand(1, 3, 1, 6))
+    assert found[0, 0, :, 0].tolist() == expected

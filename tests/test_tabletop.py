@@ -75,7 +75,7 @@ def test_the_shadow_lies_away_from_the_light():
         if abs(scene.side) < .3:
             continue
         image, clean, alpha, (x0, _, x1, _) = scene.render(128)
-        relative = 1 - (image.sum(-1) + 1) / (clean.sum(-1) + 1)  # the light's own slope out
+        relative = 1 - (image.sum(-1) + 1) / (clean.sum(-1) + 1)  # no slope of the light
         shadow = np.where(alpha == 0, relative, 0)
         centre = (shadow.sum(0) @ (np.arange(128) + .5)) / shadow.sum() / 128
         assert np.sign(centre - (x0 + x1) / 2) == -np.sign(scene.side)
@@ -85,7 +85,8 @@ def test_the_shadow_lies_away_from_the_light():
 def test_the_side_that_the_light_comes_from_is_lighter(seed):
     lit, even = Scene(seed), Scene(seed)
     object.__setattr__(even, "side", 0)
-    ratio = (lit.render(64).clean.mean((0, 2)) + 1) / (even.render(64).clean.mean((0, 2)) + 1)
+    columns = lambda scene: scene.render(64).clean.mean((0, 2)) + 1
+    ratio = columns(lit) / columns(even)
     assert np.sign(ratio[-8:].mean() - ratio[:8].mean()) == np.sign(lit.side)
 
 

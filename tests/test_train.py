@@ -23,7 +23,8 @@ def state_of(run):
     """All numbers of a run: parameters, averages, optimiser."""
     optimizer = run.optimizer.state_dict()["state"]
     return {
-        **{f"parameter {n}": p.detach().clone() for n, p in run.objective.named_parameters()},
+        **{f"parameter {n}": p.detach().clone()
+           for n, p in run.objective.named_parameters()},
         **{f"average {i}": p.clone() for i, p in enumerate(run.ema.shadow_params)},
         **{f"optimizer {i} {k}": torch.as_tensor(v).clone()
            for i, s in optimizer.items() for k, v in s.items()},
@@ -121,7 +122,8 @@ def test_stopped_and_resumed_it_ends_bit_identical(objective, tmp_path, arm):
     assert_identical(run, whole)
 
 
-def test_killed_between_checkpoints_it_ends_bit_identical_too(objective, tmp_path, monkeypatch):
+def test_killed_between_checkpoints_it_ends_bit_identical_too(
+        objective, tmp_path, monkeypatch):
     whole = Run(objective("final"), tmp_path / "whole", SAMPLES, workers=0)
     whole.train()
     killed = Run(objective("final"), tmp_path / "parts", SAMPLES, workers=0)
@@ -293,8 +295,8 @@ def command(records, weights, tiny, tmp_path, monkeypatch):
     """call(*arguments): `python -m pbe_lite.train`, its lite preset the tiny one."""
     monkeypatch.setitem(train.PRESETS, "lite", tiny)
     def call(*arguments):
-        train.main(["--data", str(folder_of(records)), "--weights", str(weights), "--workers", "0",
-                    "--out", str(tmp_path / "run"), *arguments])
+        train.main(["--data", str(folder_of(records)), "--weights", str(weights),
+                    "--workers", "0", "--out", str(tmp_path / "run"), *arguments])
     return call
 
 
@@ -340,8 +342,9 @@ assert run.accelerator.num_processes == 2
 
 def test_two_ranks_train_what_one_does(objective, records, weights, tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), data=str(folder_of(records)),
-                                    weights=str(weights), out=str(tmp_path / "two")))
+    script.write_text(SCRIPT.format(
+        tests=str(Path(__file__).parent), data=str(folder_of(records)),
+        weights=str(weights), out=str(tmp_path / "two")))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
               "--nproc-per-node=2", str(script)]
     done = subprocess.run(launch, capture_output=True, text=True, timeout=300, env={

@@ -128,7 +128,7 @@ def test_each_box_has_its_turn_and_its_name(two_boxes, tiny):
         triplet = data[epoch, 0]
         found.setdefault(triplet["name"], []).append(triplet["exemplar"])
     assert found.keys() == {"left", "right"}
-    for name, box in zip(("left", "right"), ((10, 12, 40, 48), (50, 6, 90, 36)), strict=True):
+    for name, box in (("left", (10, 12, 40, 48)), ("right", (50, 6, 90, 36))):
         crop = to_clip(squash(two_boxes[0]["image"].crop(box), tiny.exemplar_size))
         assert all(torch.equal(exemplar, crop) for exemplar in found[name])
 

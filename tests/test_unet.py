@@ -2,11 +2,17 @@
 
 import pytest
 import torch
+from conftest import randomise
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from conftest import randomise
 from pbe_lite.presets import FULL, LITE
-from pbe_lite.unet import OneTokenAttention, build_unet, fold_one_token, unet_input, widen_conv_in
+from pbe_lite.unet import (
+    OneTokenAttention,
+    build_unet,
+    fold_one_token,
+    unet_input,
+    widen_conv_in,
+)
 
 
 @pytest.fixture

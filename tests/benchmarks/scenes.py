@@ -1,0 +1,44 @@
+"""How many scenes a second does one core draw?
+
+    python tests/benchmarks/scenes.py
+
+Renders training scenes one after the other on one thread, after a warm-up that fills the
+cache of sprites; wanted are 300 a second at 64 px and 100 at 128 px.
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
+
+WANTED = {64: 300, 128: 100}
+
+
+def scenes_per_second(size, scenes, clock):
+    """Rate over training scenes that were not drawn before, by `clock`."""
+    start = FIRST_TRAINING_SEED + 10_000
+    begun = clock()
+    for seed in range(start, start + scenes):
+        Scene(seed).render(size)
+    return scenes / (clock() - begun)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scenes", type=int, default=500)
+    args = parser.parse_args()
+    for size, wanted in WANTED.items():
+        for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 500):
+            Scene(seed).render(size)
+        # processor time: what one core does, however busy the machine is
+        core = scenes_per_second(size, args.scenes, time.process_time)
+        wall = scenes_per_second(size, args.scenes, time.perf_counter)
+        print(f"{size:4} px: {core:6.0f} scenes/s a core ({wall:.0f} by the clock on the "
+              f"wall); wanted {wanted}: {'ok' if core >= wanted else 'TOO SLOW'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The command line: files in, files out, and one line when something is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pbe_lite import __main__ as cli
+from pbe_lite.weights import read_manifest
+
+
+@pytest.fixture
+def model(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def files(tmp_path, picture):
+    """image.png (90 x 70), mask.png, exemplar.png."""
+    hole = np.zeros((90, 70), np.uint8)
+    hole[30:60, 20:50] = 255
+    picture(90, 70).save(tmp_path / "image.png")
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    picture(20, 30).save(tmp_path / "exemplar.png")
+    return tmp_path
+
+
+def edit(folder, **changes):
+    names = ("image", "mask", "exemplar", "out")
+    options = {name: folder / f"{name}.png" for name in names}
+    options |= {"model": folder / "model", "steps": 2, **changes}
+    return ["edit", *(str(v) for k, value in options.items() for v in (f"--{k}", value))]
+
+
+def message(arguments):
+    """What the command says when it gives up."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    return str(stopped.value.code)
+
+
+# ---------------------------------------------------------------------------- edit
+
+
+def test_edit_writes_what_the_pipeline_paints(model, files, pipe, capsys):
+    cli.main(edit(files, seed=3, guidance=2, out=files / "new" / "out.png"))
+    assert capsys.readouterr().out.split() == [str(files / "new" / "out.png")]
+    found = np.asarray(Image.open(files / "new" / "out.png"))
+    expected = pipe(image=files / "image.png", mask=files / "mask.png",
+                    exemplar=files / "exemplar.png", steps=2, seed=3, guidance_scale=2.,
+                    output_type="np").images[0]
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    image, hole = (np.asarray(Image.open(files / f"{n}.png")) for n in ("image", "mask"))
+    np.testing.assert_array_equal(found[hole == 0], image[hole == 0])
+    assert (found[hole > 0] != image[hole > 0]).any()
+
+
+def test_several_samples_are_several_files(model, files, capsys):
+    cli.main(edit(files, samples=3))
+    paths = [files / name for name in ("out.png", "out-1.png", "out-2.png")]
+    assert capsys.readouterr().out.split() == list(map(str, paths))
+    pictures = [np.asarray(Image.open(path)) for path in paths]
+    assert (pictures[0] != pictures[1]).any() and (pictures[1] != pictures[2]).any()
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Fails when a model is loaded."""
+    def fail(args):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(cli, "_pipeline", fail)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("mask", np.zeros((90, 70), np.uint8), "error: mask is empty"),
+        ("mask", np.full((90, 70), 255, np.uint8), "error: mask covers the whole image"),
+        ("mask", np.eye(70, dtype=np.uint8), "error: mask must have the image's size"),
+        ("mask", b"no picture", "error: mask: cannot read"),
+        ("image", b"", "error: image: cannot read"),
+        ("exemplar", b"no picture", "error: exemplar: cannot read"),
+        ("exemplar", None, "error: exemplar: no file"),
+    ],
+)
+def test_bad_files_are_named_before_a_model_is_loaded(
+        files, no_model, name, content, expected):
+    path = files / f"{name}.png"
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        Image.fromarray(content).save(path)
+    assert message(edit(files)).startswith(expected)
+    assert not (files / "out.png").exists()
+
+
+@pytest.mark.parametrize("out", ["out", "out.docx"])
+def test_a_name_that_is_no_picture_is_told_before_a_model_is_loaded(files, no_model, out):
+    assert message(edit(files, out=files / out)).startswith("error: out must end in")
+
+
+def test_bad_numbers_are_named(model, files):
+    assert message(edit(files, steps=0)).startswith("error: steps must be")
+    assert message(edit(files, samples=0)).startswith("error: samples must be")
+    assert message(edit(files, guidance="nan")).startswith("error: guidance_scale must be")
+
+
+def test_a_missing_model_is_one_line(files):
+    assert "nowhere" in message(edit(files, model=files / "nowhere"))
+
+
+def test_a_missing_argument_is_named(files, capsys):
+    assert message(["edit", "--image", str(files / "image.png")]) == "2"
+    assert "--mask" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------ the others
+
+
+def test_demo_says_where_its_picture_is(model, files, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "RUNS", files / "runs")
+    monkeypatch.setattr("pbe_lite.evaluate.make_pair.__defaults__", (64, .1))
+    cli.main(["demo", "--model", str(model), "--pair", "2"])
+    path = files / "runs" / "demo.png"
+    assert capsys.readouterr().out.strip().endswith(str(path))
+    with Image.open(path) as picture:
+        assert picture.width > 2.5 * picture.height  # four side by side
+
+
+def test_evaluate_writes_its_table(model, files, capsys):
+    cli.main(["evaluate", "--arm", "tiny", "--model", str(model), "--pairs", "2",
+              "--steps", "1", "--guidance", "2", "--json", str(files / "out.json")])
+    table = json.loads((files / "out.json").read_text())
+    assert table["pairs"] == 2 and table["steps"] == 1 and table["guidance_scale"] == 2
+    assert table["rows"].keys() == {"copy_paste", "ground_truth", "tiny"}
+    out = capsys.readouterr().out
+    assert "copy_paste" in out and "identical" in out
+
+
+def test_evaluate_looks_for_the_arms_own_weights(files):
+    assert "no_such_arm" in message(["evaluate", "--arm", "no_such_arm", "--pairs", "1"])
+
+
+def test_more_pairs_than_there_are_is_told(model):
+    call = ["evaluate", "--arm", "tiny", "--model", str(model), "--steps", "1", "--pairs"]
+    for pairs in ("401", "0"):
+        found = message([*call, pairs])
+        assert found == f"error: pairs must be from 1 to 400, got {pairs}"
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_check_ends_with_its_verdict(monkeypatch, ready):
+    monkeypatch.setattr(cli, "check_environment", lambda: ready)
+    assert message(["check"]) == ("0" if ready else "1")
+
+
+def test_ship_enters_a_run(files, monkeypatch, capsys, pipe):
+    weights = files / "weights"
+    weights.mkdir()
+    pipe.save_pretrained(files / "run" / "weights")
+    (files / "run" / "run.json").write_text(json.dumps({"arm": "tiny"}))
+    monkeypatch.setattr("pbe_lite.weights.ship.__defaults__", (weights, None))
+    monkeypatch.setattr("pbe_lite.weights.read_manifest.__defaults__", (weights,))
+    cli.main(["ship", "--run", str(files / "run")])
+    assert read_manifest(weights)["tiny"]["sha256"]
+    out = capsys.readouterr().out.splitlines()
+    assert out == [str(weights / "tiny"), "1 arms in the manifest"]
+
+
+def test_without_a_command_it_says_which_there_are(capsys):
+    assert message([]) == "2"
+    assert message(["--help"]) == "0"
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("edit", "demo", "evaluate", "check", "ship"))
