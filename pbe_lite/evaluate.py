@@ -199,15 +199,15 @@ def _truth(pair):
 
 
 def format_table(table):
-    """The JSON as text, a row a method and split."""
-    lines = [f"{'row':<14}{'pairs of':<10}" + "".join(f"{m:>25}" for m in METRICS)]
+    """The JSON as a Markdown table, a line a row and split, with 95 % intervals."""
+    lines = [["row", "pairs", *METRICS], ["---"] * (2 + len(METRICS))]
     for row, splits in table["rows"].items():
         for split, values in splits.items():
             cells = ["identical" if v.get("exact") else "-" if v["mean"] is None else
                      f"{v['mean']:.2f} [{v['low']:.2f}, {v['high']:.2f}]"
                      for v in values.values()]
-            lines.append(f"{row:<14}{split:<10}" + "".join(f"{c:>25}" for c in cells))
-    return "\n".join(lines)
+            lines.append([row, split, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_json(table, path):

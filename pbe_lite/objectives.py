@@ -8,6 +8,7 @@
 noise and the drop of the condition belong to the sample, not to the process.
 """
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -135,7 +136,7 @@ class Diffusion(Objective):
         shape = (self.preset.latent_channels,) + (self.preset.latent_size,) * 2
         return {
             "timestep": int(rng.integers(self.scheduler.config.num_train_timesteps)),
-            "drop": float(rng.uniform()),
+            "drop": np.float32(rng.uniform()),  # Apple's GPUs have no float64
             "noise": torch.from_numpy(rng.standard_normal(shape, dtype="float32")),
         }
 

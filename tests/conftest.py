@@ -37,6 +37,11 @@ TINY = replace(
 )
 
 
+def pytest_configure(config):
+    """Leave out what diffusers' schedulers make numpy 2 say."""
+    config.addinivalue_line("filterwarnings", "ignore:__array_:DeprecationWarning")
+
+
 def randomise(module, seed=0, scale=.1):
     """Add noise to all parameters, so that what is initialised to zero counts too."""
     generator = torch.Generator().manual_seed(seed)

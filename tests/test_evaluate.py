@@ -20,6 +20,7 @@ from pbe_lite.evaluate import (
     split_of,
     write_json,
 )
+from pbe_lite.presets import DATA
 from pbe_lite.tabletop import HELD_OUT_SEEDS, Scene, object_names
 
 
@@ -291,11 +292,11 @@ def test_without_a_single_leak_pixel_there_is_no_leak_but_a_table(pairs, monkeyp
 
 def test_the_table_has_a_line_a_row_and_split(table):
     lines = format_table(table).splitlines()
-    assert len(lines) == 1 + 4 * 2
+    assert len(lines) == 2 + 4 * 2
     assert all(metric in lines[0] for metric in METRICS)
-    (line,) = [li for li in lines if li.startswith("copy_paste") and " seen " in li]
+    (line,) = [li for li in lines if li.startswith("| copy_paste | seen |")]
     assert "1.00 [1.00, 1.00]" in line and "identical" in line
-    assert len({len(li) for li in lines}) == 1
+    assert {li.count("|") for li in lines} == {3 + len(METRICS)}
 
 
 def test_a_gallery_has_a_unit_vector_for_every_name():
@@ -304,3 +305,9 @@ def test_a_gallery_has_a_unit_vector_for_every_name():
         assert galleries[split][0] == names
         norms = galleries[split][1].norm(dim=1)
         torch.testing.assert_close(norms, torch.ones(len(names)))
+
+
+def test_the_readme_shows_the_results_file():
+    table = json.loads((DATA / "results" / "final.json").read_text())
+    assert table["pairs"] == benchmark.PAIRS
+    assert format_table(table) in (DATA.parent / "README.md").read_text()

@@ -14,9 +14,6 @@ from pbe_lite.augment import squash
 from pbe_lite.pipeline import to_bytes
 from pbe_lite.triplets import to_clip, to_signed
 
-# inside diffusers' schedulers, with numpy 2
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
-
 SCHEDULERS = [
     "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
     "EulerDiscreteScheduler", "DDPMScheduler", "LMSDiscreteScheduler",

@@ -18,6 +18,7 @@ import warnings
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.pipelines.deprecated.paint_by_example import (
     PaintByExampleImageEncoder,
     PaintByExamplePipeline,
@@ -48,7 +49,7 @@ def stock_pipeline(pipe):
     encoder.load_state_dict({k.replace("vision_model.", ""): v for k, v in
                              pipe.image_encoder.state_dict().items()})
     unet = copy.deepcopy(pipe.unet)
-    unet.set_default_attn_processor()
+    unet.set_attn_processor(AttnProcessor2_0())  # diffusers' default
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = PaintByExamplePipeline(
@@ -65,7 +66,8 @@ def default(name):
 
 
 def edits(pipe):
-    """{name: function without arguments that makes one picture, uint8}."""
+    """{name: function without arguments that makes one picture, uint8}, and one that
+    makes ours of what the stock pipeline sees, the whole picture and the raw decode."""
     pair, theirs = make_pair(0, pipe.resolution), stock_pipeline(pipe)
     mask = Image.fromarray(pair.hole.astype(np.uint8) * 255)
     exemplar = to_clip(squash(pair.exemplar, pipe.image_encoder.config.image_size))[None]
@@ -79,7 +81,6 @@ def edits(pipe):
         return np.round(255 * out).astype(np.uint8)
 
     call = dict(image=image, mask=mask, exemplar=pair.exemplar, output_type="np")
-    # context=100: the whole picture, as the stock pipeline sees it
     same = lambda: pipe(**call, context=100., paste=False).images[0]
     return {"pbe_lite": lambda: pipe(**call).images[0], "stock diffusers": stock}, same
 
