@@ -21,11 +21,11 @@ def edit(args):
     from pbe_lite import canvas
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
-    source = canvas.read_image(args.image)
-    canvas.read_mask(args.mask, source.shape[:2])
-    canvas.read_image(args.exemplar, "exemplar")
+    image = canvas.read_image(args.image)
+    mask = canvas.read_mask(args.mask, image.shape[:2])
+    exemplar = canvas.read_image(args.exemplar, "exemplar")
     out = _pipeline(args)(
-        image=args.image, mask=args.mask, exemplar=args.exemplar, steps=args.steps,
+        image=image, mask=mask, exemplar=exemplar, steps=args.steps,
         guidance_scale=args.guidance, seed=args.seed, samples=args.samples)
     for i, image in enumerate(out.images):
         path = args.out if i == 0 else args.out.with_stem(f"{args.out.stem}-{i}")
@@ -82,8 +82,8 @@ def main(argv=None):
         return sub
 
     def sampling(sub):
-        sub.add_argument("--guidance", type=float, default=5.0)
-        sub.add_argument("--steps", type=int, default=25)
+        sub.add_argument("--guidance", type=float, help="default: as the weights say")
+        sub.add_argument("--steps", type=int, help="default: as the weights say")
         sub.add_argument("--seed", type=int, default=0)
 
     sub = command(edit)

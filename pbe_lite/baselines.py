@@ -9,11 +9,7 @@ from PIL import Image
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
-
-def hole_box(hole):
-    """(left, top, right, bottom) in pixels around a hole (H, W)."""
-    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+from pbe_lite.canvas import hole_box
 
 
 def copy_paste(image, hole, exemplar):

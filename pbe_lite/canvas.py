@@ -15,11 +15,18 @@ from scipy import ndimage
 
 
 def _decode(image, argument):
-    """A PIL image, opened or not yet read, -> (H, W[, 3]) uint8, turned upright."""
+    """A PIL image, opened or not yet read, -> (H, W[, 3]) uint8, turned upright; where a
+    picture is transparent it is laid on white."""
     if image.mode[0] in "IF":
         raise ValueError(f"{argument} must have 8 bits a channel; got PIL's {image.mode!r}")
     upright = ImageOps.exif_transpose(image)
-    return np.asarray(upright.convert("L" if argument == "mask" else "RGB"))
+    if argument == "mask":
+        return np.asarray(upright.convert("L"))
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright)
+    return np.asarray(upright.convert("RGB"))
 
 
 def _open(value, argument):
@@ -103,11 +110,16 @@ class Window(NamedTuple):
     side: int
 
 
+def hole_box(hole):
+    """(left, top, right, bottom) in pixels around a hole (H, W)."""
+    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
 def hole_window(hole, context=3.0):
     """The square around a hole (H, W) that the model gets to see: `context` times the
     hole's longer side, but within the picture wherever that is large enough."""
-    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    (y0, y1), (x0, x1) = rows[[0, -1]] + (0, 1), columns[[0, -1]] + (0, 1)
+    x0, y0, x1, y1 = hole_box(hole)
     height, width = hole.shape
     longest = max(y1 - y0, x1 - x0)
     side = max(longest, min(round(context * longest), height, width))
@@ -164,7 +176,9 @@ def paste(image, painted, hole, window, softness=1 / 64):
     y0, x0 = max(0, top), max(0, left)
     y1, x1 = min(height, top + side), min(width, left + side)
     patch = resize(painted, side)[y0 - top:y1 - top, x0 - left:x1 - left]
-    weight = feather(hole, softness * side)[y0:y1, x0:x1, None]
+    ya, xa = max(0, y0 - 1), max(0, x0 - 1)  # one pixel more: there the hole has ended
+    weight = feather(hole[ya:y1 + 1, xa:x1 + 1], softness * side)
+    weight = weight[y0 - ya:, x0 - xa:][:y1 - y0, :x1 - x0, None]
     result = image.copy()
     mixed = weight * patch + (1 - weight) * image[y0:y1, x0:x1]
     result[y0:y1, x0:x1] = np.round(mixed).astype(np.uint8)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from pbe_lite import canvas, metrics
 from pbe_lite.augment import squash
-from pbe_lite.baselines import copy_paste, hole_box
+from pbe_lite.baselines import copy_paste
 from pbe_lite.clip import embed, load_clip, text_features
 from pbe_lite.masks import box_mask
 from pbe_lite.pipeline import to_bytes
@@ -27,6 +27,7 @@ from pbe_lite.tabletop import HELD_OUT_SEEDS, Render, Scene, object_names
 from pbe_lite.triplets import crop_box, to_clip, to_signed
 
 PAIRS = 400
+GALLERY_SEEDS = range(500, 508)  # neither in a pair nor in training
 SPLITS = ("seen", "held_out")
 METRICS = ("leak", "right_object", "clip_score", "seam", "light", "background_psnr",
            "background_psnr_raw")
@@ -87,10 +88,10 @@ def _around(boxes, grow=0):
 def _changed(render):
     """The box around everything that the object and its shadow change by 8 levels."""
     changed = metrics.distance(render.image, render.clean) > 8
-    return tuple(np.divide(hole_box(changed), len(changed)))
+    return tuple(np.divide(canvas.hole_box(changed), len(changed)))
 
 
-def paint_pairs(pipe, pairs, guidance_scale=5.0, steps=None, batch_size=25, seed=0):
+def paint_pairs(pipe, pairs, guidance_scale=None, steps=None, batch_size=25, seed=0):
     """The model's answers: (raw, pasted), two lists of (S, S, 3) uint8."""
     raw = []
     size = pipe.image_encoder.config.image_size
@@ -101,7 +102,7 @@ def paint_pairs(pipe, pairs, guidance_scale=5.0, steps=None, batch_size=25, seed
             torch.stack([torch.from_numpy(p.hole)[None] for p in batch]),
             torch.stack([to_clip(squash(p.exemplar, size)) for p in batch]),
             pipe.noise(range(seed + start, seed + start + len(batch))),
-            guidance_scale, steps or 25)
+            guidance_scale, steps)
         raw += list(to_bytes(painted))
     whole = canvas.Window(0, 0, pipe.resolution)
     return raw, [canvas.paste(p.source.image, r, p.hole, whole)
@@ -118,7 +119,7 @@ def _galleries():
         texts = text_features(model, tokenizer, names)
     crops = []
     for name in held_out:
-        renders = [Scene(s).with_object(name).render(128) for s in HELD_OUT_SEEDS[-8:]]
+        renders = [Scene(s).with_object(name).render(128) for s in GALLERY_SEEDS]
         features = embed(model, [Image.fromarray(r.image) for r in renders],
                          [r.box for r in renders])
         crops.append(torch.nn.functional.normalize(features.mean(0), dim=0))
@@ -134,7 +135,7 @@ def score(pairs, raw, results):
     for feature, pair in zip(features, pairs, strict=True):
         names, gallery = _galleries()[pair.split]
         right.append(names[int((gallery @ feature).argmax())] == pair.name)
-    truth_seam = np.nanmean([metrics.border_gradient(p.truth.image, p.hole) for p in pairs])
+    truth_seam = np.nanmean([metrics.border_gradient(_truth(p), p.hole) for p in pairs])
     rows = zip(pairs, raw, results, strict=True)
     values = [_pixel_metrics(p, r, a, truth_seam) for p, r, a in rows]
     table = {name: np.array([v[name] for v in values]) for name in values[0]}
@@ -178,19 +179,22 @@ def evaluate_rows(rows, pairs):
     return table
 
 
-def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=5.0, steps=None, seed=0):
+def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=None, steps=None, seed=0):
     """Run the benchmark on the first `pairs` pairs (even: seen, odd: held out).
 
     Raises ValueError for more pairs than there are, or none."""
     if not 1 <= pairs <= PAIRS:
         raise ValueError(f"pairs must be from 1 to {PAIRS}, got {pairs}")
+    if guidance_scale is None:
+        guidance_scale = pipe.config.guidance_scale
+    steps = steps or pipe.config.steps
     questions = [make_pair(i, pipe.resolution) for i in
                  tqdm(range(pairs), desc="rendering pairs", unit="pair")]
     pasted, truth = [p.pasted for p in questions], [_truth(p) for p in questions]
     rows = {"copy_paste": (pasted, pasted), "ground_truth": (truth, truth),
             arm: paint_pairs(pipe, questions, guidance_scale, steps, seed=seed)}
     return {**evaluate_rows(rows, questions), "guidance_scale": guidance_scale,
-            "steps": steps or 25, "seed": seed}
+            "steps": steps, "seed": seed}
 
 
 def _truth(pair):

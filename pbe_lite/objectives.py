@@ -39,7 +39,7 @@ def build_scheduler(preset):
 class Objective(nn.Module):
     """Base of all objectives; `export(folder)` writes what was trained."""
 
-    batch_size = lr = None  # None: the preset's
+    batch_size = lr = betas = None  # None: the preset's
 
     arm = None
 
@@ -57,7 +57,7 @@ class Objective(nn.Module):
 class Contrastive(Objective):
     """CLIP's symmetric loss; crops of the same object in a batch are all positives."""
 
-    batch_size, lr = 256, 1e-3
+    batch_size, lr, betas = 256, 1e-3, (.9, .999)
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
@@ -94,7 +94,7 @@ class Contrastive(Objective):
 class Reconstruction(Objective):
     """The codec's decoder: squared error, plus a little absolute error for edges."""
 
-    batch_size, lr = 32, 1e-3
+    batch_size, lr, betas = 32, 1e-3, (.9, .999)
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
@@ -124,6 +124,9 @@ class Diffusion(Objective):
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
+        if preset.prediction not in ("epsilon", "sample"):
+            raise ValueError("preset.prediction must be 'epsilon' or 'sample', "
+                             f"got {preset.prediction!r}")
         codec = PatchCodec if preset.name == "lite" else AutoencoderKL
         self.codec = codec.from_pretrained(
             weights / "codec", torch_dtype=torch.float32).requires_grad_(False)
@@ -227,8 +230,11 @@ class Inpaint(Diffusion):
 
     def export(self, folder):
         sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
-        PaintByExamplePipeline(vae=self.codec, image_encoder=self.encoder, unet=self.unet,
-                               scheduler=sampler).save_pretrained(folder)
+        guidance = self.preset.guidance_scale if self.traits.null else 1.0
+        PaintByExamplePipeline(
+            vae=self.codec, image_encoder=self.encoder, unet=self.unet, scheduler=sampler,
+            guidance_scale=guidance, steps=self.preset.sampling_steps,
+        ).save_pretrained(folder)
 
 
 def build_objective(name, preset, records, weights, seed=0):

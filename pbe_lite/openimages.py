@@ -66,10 +66,15 @@ def load_open_images(folder, split="train", area=(.02, .8)):
 def write_tabletop(folder, seeds, size=128, split="train"):
     """Render `Scene(seed)` for all `seeds` into `folder` in Open Images' layout.
 
-    Does nothing when the annotations are already there: they are written last."""
+    Does nothing when the annotations are already there: they are written last.  Raises
+    ValueError when those are of other scenes."""
     folder = Path(folder)
     annotations = folder / f"{split}-annotations-bbox.csv"
     if annotations.exists():
+        there = pd.read_csv(annotations, usecols=["ImageID"], dtype=str).ImageID
+        if list(there) != [f"{seed:016x}" for seed in seeds]:
+            raise ValueError(f"folder {folder} holds other scenes of {split!r} than those "
+                             "asked for: delete it, or give another")
         return folder
     (folder / split).mkdir(parents=True, exist_ok=True)
     names = object_names()

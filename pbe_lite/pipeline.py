@@ -36,14 +36,16 @@ class PaintByExamplePipeline(DiffusionPipeline):
     """Exemplar-based image editing (Paint by Example, CVPR 2023).
 
     `vae` is an AutoencoderKL or a PatchCodec; `image_encoder` an ExemplarEncoder;
-    `unet` takes [z_t, z_masked, mask]; `scheduler` is any of diffusers'."""
+    `unet` takes [z_t, z_masked, mask]; `scheduler` is any of diffusers' that knows its
+    `prediction_type`; `guidance_scale` and `steps` are what a call uses by default."""
 
     model_cpu_offload_seq = "image_encoder->unet->vae"
 
-    def __init__(self, vae, image_encoder, unet, scheduler):
+    def __init__(self, vae, image_encoder, unet, scheduler, guidance_scale=5.0, steps=50):
         super().__init__()
         self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet,
                               scheduler=scheduler)
+        self.register_to_config(guidance_scale=guidance_scale, steps=steps)
 
     @classmethod
     def from_pretrained(cls, path, torch_dtype=torch.float32, **kwargs):
@@ -61,6 +63,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
             image_encoder=encoder,
             unet=UNet2DConditionModel.from_pretrained(path, subfolder="unet", **kwargs),
             scheduler=scheduler.from_pretrained(path, subfolder="scheduler"),
+            **{k: index[k] for k in ("guidance_scale", "steps") if k in index},
         )
         if encoder.tokens == "class":
             fold_one_token(pipe.unet)
@@ -97,7 +100,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
         return torch.stack([torch.randn(shape, generator=_generator(s)) for s in seeds])
 
     @torch.no_grad()
-    def paint(self, image, hole, exemplar, noise, guidance_scale=5.0, steps=25,
+    def paint(self, image, hole, exemplar, noise, guidance_scale=None, steps=None,
               generator=None, callback=None):
         """The model alone, on a batch of squares: what comes out is the raw decode.
 
@@ -105,13 +108,15 @@ class PaintByExamplePipeline(DiffusionPipeline):
         (B, 3, E, E) normalised for CLIP; noise: (B, c, h, w).  Returns (B, 3, S, S).
 
         eps = eps(z_t, v) + s (eps(z_t, c) - eps(z_t, v)) with the null vector v and
-        s = `guidance_scale`; at s = 1 the second half is not computed.  `generator`, one
+        s = `guidance_scale`; at s = 1 the second half is not computed.  None: the
+        pipeline's own `config.guidance_scale` and `config.steps`.  `generator`, one
         or a list of B, feeds the VAE's sampling and stochastic schedulers.  `callback`
         gets a dict of step, steps, timestep and latents after each step."""
         device, dtype = self.unet.device, self.unet.dtype
         image, hole, exemplar, z = (x.to(device, dtype)
                                     for x in (image, hole, exemplar, noise))
         condition = self.image_encoder(exemplar)
+        guidance_scale, steps = self._defaults(guidance_scale, steps)
         guided = guidance_scale != 1
         if guided:
             condition = torch.cat([self.image_encoder.null(condition), condition])
@@ -133,17 +138,23 @@ class PaintByExamplePipeline(DiffusionPipeline):
                           "latents": z})
         return self.decode(z)
 
-    def __call__(self, image, mask, exemplar, guidance_scale=5.0, steps=25, seed=0,
+    def _defaults(self, guidance_scale, steps):
+        return (self.config.guidance_scale if guidance_scale is None else guidance_scale,
+                self.config.steps if steps is None else steps)
+
+    def __call__(self, image, mask, exemplar, guidance_scale=None, steps=None, seed=0,
                  samples=1, paste=True, context=3.0, callback=None, output_type="pil"):
         """Put the exemplar's object into the hole of an image of any size.
 
         image, exemplar: path, PIL image, numpy array (H, W, 3) or tensor (3, H, W), uint8
         or floats in 0..1; mask: the same without channels, of the image's size, 1 = hole.
+        `guidance_scale` and `steps`: None for the pipeline's own defaults.
         `context`: side of the square that the model sees, in sides of the hole.  Sample i
         is drawn from `seed + i`.  `paste=False` returns the raw decode of that square.
         `output_type`: "pil", "np" (uint8) or "pt" (floats in 0..1).
 
         Returns an `EditOutput`.  Raises ValueError, naming the argument, for bad input."""
+        guidance_scale, steps = self._defaults(guidance_scale, steps)
         source = canvas.read_image(image)
         hole = canvas.read_mask(mask, source.shape[:2])
         reference = Image.fromarray(canvas.read_image(exemplar, "exemplar"))

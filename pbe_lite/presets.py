@@ -13,7 +13,9 @@ RUNS = DATA.parent / "runs"
 
 @dataclass(frozen=True)
 class Preset:
-    """One scale.  Sizes are in pixels, channels or samples; `lr` is AdamW's peak rate."""
+    """One scale.  Sizes are in pixels, channels or samples; `lr` is AdamW's peak rate,
+    `betas` are its decays; `unet["attention_head_dim"]` is, in diffusers, the number of
+    heads."""
 
     name: str
     resolution: int
@@ -22,8 +24,10 @@ class Preset:
     exemplar_size: int
     prediction: str
     sampling_steps: int
+    guidance_scale: float
     batch_size: int
     lr: float
+    betas: tuple
     warmup_steps: int
     lr_decay: bool
     precision: str
@@ -57,8 +61,9 @@ _SD_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 
 LITE = Preset(
     name="lite", resolution=128, latent_factor=8, latent_channels=8, exemplar_size=32,
-    prediction="sample", sampling_steps=25, batch_size=32, lr=5e-4,
-    warmup_steps=200, lr_decay=True, precision="bf16", ema_decay=.999, scenes=24_000,
+    prediction="sample", sampling_steps=25, guidance_scale=3.0, batch_size=32,
+    lr=2e-3, betas=(.9, .99), warmup_steps=200, lr_decay=True, precision="bf16",
+    ema_decay=.999, scenes=24_000,
     clip=dict(
         projection_dim=128,
         vision_config=dict(_LITE_TOWER, image_size=32, patch_size=4),
@@ -68,14 +73,14 @@ LITE = Preset(
         block_out_channels=(64, 112, 112), layers_per_block=1, norm_num_groups=16,
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
         up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
-        cross_attention_dim=128, attention_head_dim=4,
+        cross_attention_dim=128, attention_head_dim=1,
     ),
 )
 
 FULL = Preset(
     name="full", resolution=512, latent_factor=8, latent_channels=4, exemplar_size=224,
-    prediction="epsilon", sampling_steps=50, batch_size=4, lr=1e-5,
-    warmup_steps=10_000, lr_decay=False, precision="no",
+    prediction="epsilon", sampling_steps=50, guidance_scale=5.0, batch_size=4,
+    lr=1e-5, betas=(.9, .999), warmup_steps=10_000, lr_decay=False, precision="no",
     clip=dict(vision_config=dict(_VIT_L, image_size=224, patch_size=14)),
     unet=dict(
         block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,

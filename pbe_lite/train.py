@@ -29,8 +29,8 @@ from pbe_lite.openimages import load_open_images, write_tabletop
 from pbe_lite.presets import DATA, PRESETS, RUNS
 from pbe_lite.tabletop import FIRST_TRAINING_SEED
 
-SAMPLES = {"clip": 96_000, "codec": 48_000, "prior": 100_000}  # the arms: ARM_SAMPLES
-ARM_SAMPLES = 400_000
+SAMPLES = {"clip": 96_000, "codec": 48_000, "prior": 88_000}  # the arms: ARM_SAMPLES
+ARM_SAMPLES = 390_000
 LOG_EVERY = 50
 
 
@@ -92,10 +92,11 @@ class Run:
         self.workers = workers
         self.batch_size = objective.batch_size or preset.batch_size
         self.steps = samples // self.batch_size
-        self.step, self.seconds, self.history = 0, 0, []
+        self.step, self.seconds, self.history, self.losses = 0, 0, [], []
         self.parameters = _trainable(objective)
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=objective.lr or preset.lr)
+            self.parameters.values(), lr=objective.lr or preset.lr,
+            betas=objective.betas or preset.betas, fused=True)
         self.ema = EMAModel(self.parameters.values(), decay=preset.ema_decay,
                             foreach=True) if preset.ema_decay else None
         self.model, self.optimizer = self.accelerator.prepare(objective, self.optimizer)
@@ -105,6 +106,9 @@ class Run:
 
     def _load(self):
         state = torch.load(self.folder / "state.pt", weights_only=True)
+        if state["seed"] != self.seed:
+            raise ValueError(f"{self.folder} was begun with seed {state['seed']}, not "
+                             f"{self.seed}: give the same --seed, or another --out")
         if state["steps"] != self.steps:
             raise ValueError(
                 f"{self.folder} was begun with {state['steps']} steps, not {self.steps}: "
@@ -116,13 +120,15 @@ class Run:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.step, self.history = state["step"], state["history"]
+        self.losses = state["losses"]
         self.seconds = state["seconds"]
 
     def save(self):
         """Checkpoint to `folder/state.pt`; only the main process writes."""
         if self.accelerator.is_main_process:
             save_state(self.folder / "state.pt", {
-                "step": self.step, "steps": self.steps, "seconds": self.seconds,
+                "step": self.step, "steps": self.steps, "seed": self.seed,
+                "seconds": self.seconds, "losses": [float(x) for x in self.losses],
                 "parameters": {n: p.detach() for n, p in self.parameters.items()},
                 "optimizer": self.optimizer.state_dict(),
                 "ema": self.ema.state_dict() if self.ema else None,
@@ -174,16 +180,14 @@ class Run:
                    unit="sample", smoothing=.05, disable=not acc.is_main_process,
                    desc=self.folder.name)
         begun = saved = last = time.monotonic()
-        losses = []
         for batch in loader:
             batch = {k: v.to(acc.device) for k, v in batch.items()}
-            losses.append(self._update(batch))
+            self.losses.append(self._update(batch))
             bar.update(self.batch_size)
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
             if self.step % LOG_EVERY == 0:
-                self._log(losses, bar, callback)
-                losses = []
+                self._log(bar, callback)
             if now - saved > 60 * checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -194,8 +198,9 @@ class Run:
         self.save()
         return self.step >= self.steps
 
-    def _log(self, losses, bar, callback):
-        loss = float(torch.stack(losses).mean())
+    def _log(self, bar, callback):
+        loss = float(np.mean([float(x) for x in self.losses]))  # the only wait for a GPU
+        self.losses = []
         self.history.append((self.step * self.batch_size, loss))
         bar.set_postfix(loss=f"{loss:.4f}")
         if callback:

@@ -77,6 +77,17 @@ def test_other_modes_become_rgb(mode):
     np.testing.assert_array_equal(read_image(image), [[[0] * 3, [255] * 3]])
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_is_laid_on_white(mode, tmp_path):
+    """A cut-out hides any colour below its transparent pixels."""
+    pixels = np.uint8([[[90, 90, 90, 255], [90, 90, 90, 0], [90, 90, 90, 51]]])
+    image = Image.fromarray(pixels).convert(mode)
+    expected = [[[90] * 3, [255] * 3, [222] * 3]]  # 222 = .2 * 90 + .8 * 255
+    np.testing.assert_array_equal(read_image(image), expected)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+
+
 def test_grey_arrays_become_rgb():
     grey = np.uint8([[0, 100], [200, 255]])
     np.testing.assert_array_equal(read_image(grey), np.stack([grey] * 3, -1))
@@ -325,6 +336,19 @@ def test_pixels_outside_the_hole_stay_exactly_as_they_were(shape):
         assert result.shape == image.shape and result.dtype == np.uint8
         np.testing.assert_array_equal(result[~hole], image[~hole])
         assert (result[hole] >= image[hole]).all() and (result[hole] > image[hole]).any()
+
+
+@pytest.mark.parametrize("context", [1, 1.2, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_feather_knows_the_whole_hole(shape, context):
+    """It is computed near the window alone; that must not show."""
+    for seed in range(10):
+        image, hole = np.zeros((*shape, 3), np.uint8), some_hole(*shape, seed)
+        window = hole_window(hole, context)
+        painted = np.full((16, 16, 3), 255, np.uint8)
+        expected = np.round(255 * feather(hole, window.side / 8))
+        result = paste(image, painted, hole, window, softness=1 / 8)
+        np.testing.assert_array_equal(result[..., 0], expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -21,7 +21,7 @@ from pbe_lite.evaluate import (
     write_json,
 )
 from pbe_lite.presets import DATA
-from pbe_lite.tabletop import HELD_OUT_SEEDS, Scene, object_names
+from pbe_lite.tabletop import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Scene, object_names
 
 
 @pytest.fixture(scope="module")
@@ -158,17 +158,11 @@ def test_copy_paste_leaks_all_and_the_truth_nothing(table, split):
     assert 0 < mean(table, "grey", "leak", split) < 1
 
 
-def test_the_truth_has_hardly_a_seam_and_copy_paste_and_grey_do(table):
+def test_the_truth_has_no_seam_and_copy_paste_and_grey_do(table):
     for split in ("seen", "held_out"):
-        truth = mean(table, "ground_truth", "seam", split)
-        assert truth == pytest.approx(1, abs=.35)  # it is pasted in; faint shadows are cut
-        assert mean(table, "copy_paste", "seam", split) > 2 * truth
-        assert mean(table, "grey", "seam", split) > 2 * truth
-
-
-def test_the_truths_own_picture_has_a_seam_of_exactly_one(pairs):
-    truth = [p.truth.image for p in pairs]
-    assert score(pairs, truth, truth)["seam"].mean() == pytest.approx(1)
+        assert mean(table, "ground_truth", "seam", split) == pytest.approx(1)
+        assert mean(table, "copy_paste", "seam", split) > 2
+        assert mean(table, "grey", "seam", split) > 2
 
 
 def test_the_truth_has_its_own_light(table):
@@ -305,6 +299,18 @@ def test_a_gallery_has_a_unit_vector_for_every_name():
         assert galleries[split][0] == names
         norms = galleries[split][1].norm(dim=1)
         torch.testing.assert_close(norms, torch.ones(len(names)))
+
+
+def test_the_gallerys_scenes_are_in_no_pair_and_in_no_training():
+    for seed in benchmark.GALLERY_SEEDS:
+        assert seed not in HELD_OUT_SEEDS and seed < FIRST_TRAINING_SEED
+
+
+def test_guidance_and_steps_are_by_default_the_pipelines_own(pipe):
+    pipe.register_to_config(guidance_scale=1.5, steps=2)
+    table = evaluate(pipe, "tiny", pairs=2)
+    assert (table["guidance_scale"], table["steps"]) == (1.5, 2)
+    assert table == evaluate(pipe, "tiny", pairs=2, guidance_scale=1.5, steps=2)
 
 
 def test_the_readme_shows_the_results_file():

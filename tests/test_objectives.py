@@ -404,3 +404,19 @@ def test_an_exported_prior_is_where_the_arms_start(
     wide = bottleneck.unet.conv_in.weight
     assert torch.equal(wide[:, :4], prior.unet.conv_in.weight) and not wide[:, 4:].any()
     assert torch.equal(bottleneck.unet.conv_out.weight, prior.unet.conv_out.weight)
+
+
+def test_an_unknown_prediction_is_refused(objective, tiny):
+    for prediction in ("v_prediction", "x0"):
+        with pytest.raises(ValueError, match="preset.prediction must be 'epsilon' or"):
+            objective("final", preset=replace(tiny, prediction=prediction))
+
+
+@pytest.mark.parametrize("arm", ["final", "augment"])
+def test_without_a_null_vector_an_arm_is_exported_without_guidance(
+        objective, tiny, arm, tmp_path):
+    objective(arm).export(tmp_path)
+    pipe = PaintByExamplePipeline.from_pretrained(tmp_path)
+    expected = tiny.guidance_scale if arm == "final" else 1
+    assert pipe.config.guidance_scale == expected != tiny.sampling_steps
+    assert pipe.config.steps == tiny.sampling_steps

@@ -58,6 +58,13 @@ def test_scenes_come_back_as_they_were_written(tmp_path):
         assert np.sqrt((error ** 2).mean()) < 8  # JPEG with halved colour at 64 px
 
 
+def test_a_folder_of_other_scenes_is_not_taken_for_these(tmp_path):
+    write_tabletop(tmp_path, SEEDS[:2], 64)
+    for seeds in (SEEDS[:3], SEEDS[:1], SEEDS[1:3]):
+        with pytest.raises(ValueError, match="folder .* holds other scenes .* delete it"):
+            write_tabletop(tmp_path, seeds, 64)
+
+
 def test_the_layout_is_open_images_own(tmp_path):
     write_tabletop(tmp_path, SEEDS[:2], 64)
     with open(tmp_path / "train-annotations-bbox.csv", newline="") as f:

@@ -333,6 +333,21 @@ def test_saved_and_loaded_it_paints_the_same(
     assert torch.equal(again.unet.conv_in.weight, pipe.unet.conv_in.weight)
 
 
+def test_weights_bring_their_own_guidance_and_steps(pipe, question, tmp_path):
+    assert (pipe.config.guidance_scale, pipe.config.steps) == (5.0, 50)  # the paper's
+    pipe.register_to_config(guidance_scale=2.5, steps=3)
+    pipe.save_pretrained(tmp_path)
+    loaded, seen = PaintByExamplePipeline.from_pretrained(tmp_path), []
+    loaded.set_progress_bar_config(disable=True)
+    assert set(loaded.components) == {"vae", "image_encoder", "unet", "scheduler"}
+    image = loaded(**question, callback=seen.append, output_type="np").images[0]
+    assert len(seen) == 3
+    given = loaded(**question, guidance_scale=2.5, steps=3, output_type="np").images[0]
+    np.testing.assert_array_equal(image, given)
+    other = loaded(**question, guidance_scale=1, output_type="np").images[0]
+    assert (other != image).any()
+
+
 def test_the_published_layout_loads(kl_pipe, question, tmp_path):
     """`model_index.json` as published names classes that diffusers cannot load."""
     kl_pipe.save_pretrained(tmp_path)

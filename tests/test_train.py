@@ -159,6 +159,12 @@ def test_another_number_of_samples_is_refused(objective, tmp_path):
         Run(objective("final"), tmp_path, 2 * SAMPLES, workers=0)
 
 
+def test_another_seed_is_refused(objective, tmp_path):
+    Run(objective("final"), tmp_path, SAMPLES, workers=0).train(minutes=0)
+    with pytest.raises(ValueError, match="begun with seed 0, not 1.*--seed.*--out"):
+        Run(objective("final", seed=1), tmp_path, SAMPLES, seed=1, workers=0)
+
+
 def test_the_clock_goes_on_over_sittings(objective, tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 60))  # a minute passes at every look
     monkeypatch.setattr(train.time, "monotonic", lambda: next(clock))
@@ -224,12 +230,23 @@ def test_the_history_is_the_mean_loss(objective, tmp_path, monkeypatch):
     run = Run(objective("final"), tmp_path, SAMPLES, workers=0)
     update = run._update
     monkeypatch.setattr(run, "_update", lambda b: losses.append(update(b)) or losses[-1])
+    run.train(minutes=0)  # a sitting that ends between two entries
     run.train(callback=seen.append)
     means = [float(losses[i] + losses[i + 1]) / 2 for i in (0, 2, 4)]
     assert [n for n, _ in run.history] == [8, 16, 24]
     assert [loss for _, loss in run.history] == pytest.approx(means)
     assert [(s["step"], s["samples"], s["loss"]) for s in seen] == [
         (n // 4, n, loss) for n, loss in run.history]
+
+
+def test_the_history_does_not_show_where_a_run_was_stopped(
+        objective, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "LOG_EVERY", 3)
+    whole = Run(objective("final"), tmp_path / "whole", SAMPLES, workers=0)
+    whole.train()
+    while not (run := Run(objective("final"), tmp_path, SAMPLES, workers=0)).train(0):
+        pass
+    assert len(run.history) == 2 and run.history == whole.history
 
 
 def test_the_averaged_weights_are_exported_and_the_others_go_on(objective, tmp_path):

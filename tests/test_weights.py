@@ -22,7 +22,8 @@ def run(tmp_path):
               folder / "weights" / "unet" / "model.safetensors", metadata={"format": "pt"})
     (folder / "weights" / "model_index.json").write_text("{}")
     (folder / "run.json").write_text(json.dumps({
-        "arm": "final", "command": "train it", "samples": 64, "minutes": 1.5}))
+        "arm": "final", "command": "train it", "samples": 64, "minutes": 1.5,
+        "history": [[50 * i, 1 / (i + 1)] for i in range(101)]}))
     return folder
 
 
@@ -36,6 +37,8 @@ def shelf(tmp_path):
 def test_a_shipped_run_is_a_copy_in_half_precision(run, shelf):
     target = ship(run, shelf)
     assert target == shelf / "final"
+    weights = target / "unet" / "model.safetensors"
+    assert weights.stat().st_mode & 0o777 == 0o644
     before = load_file(run / "weights" / "unet" / "model.safetensors")
     after = load_file(target / "unet" / "model.safetensors")
     assert {k: v.dtype for k, v in after.items()} == {
@@ -51,6 +54,8 @@ def test_the_manifest_tells_how_and_what(run, shelf):
     entry = json.loads((shelf / "manifest.json").read_text())["final"]
     assert entry["command"] == "train it" and entry["samples"] == 64
     assert entry["minutes"] == 1.5 and entry["figures"] == {"psnr": 31.6}
+    assert entry["history"][:2] == [[0, 1.0], [300, .14286]]  # every sixth of 101
+    assert len(entry["history"]) == 17
     files = {"model_index.json", "unet/model.safetensors"}
     assert entry["sha256"].keys() == files
     for name in files:
@@ -130,7 +135,7 @@ def test_hashes_have_relative_names_in_order(run):
 # ----------------------------------------------------------------- what is in data/
 
 
-@pytest.mark.parametrize("arm", ["clip", "codec", "final"])
+@pytest.mark.parametrize("arm", ["clip", "codec", "prior", "final"])
 def test_shipped_weights_are_there_as_the_manifest_says(arm):
     manifest = read_manifest()
     assert arm in manifest, f"data/weights/{arm} is not shipped: train and ship it"
