@@ -36,7 +36,7 @@ def edit(args):
 
 def demo(args):
     """Edit one scene of the miniature world and say where the picture is."""
-    from pbe_lite.evaluate import make_pair
+    from pbe_lite.pairs import make_pair
     from pbe_lite.plots import strip
     pair, pipe = make_pair(args.pair), _pipeline(args)
     out = pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar,

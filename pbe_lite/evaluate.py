@@ -1,94 +1,30 @@
-"""The miniature benchmark: 400 fixed pairs whose right answer is known.
+"""The miniature benchmark: a table of metrics over the 400 pairs of `pairs.py`.
 
     python -m pbe_lite evaluate --arm final --pairs 400 --json out.json
-
-A pair is a scene never trained on, a hole around its object, and an exemplar cropped,
-background and all, from another such scene with another light.  200 exemplars are of
-objects seen in training, 200 of the 40 held out.
 """
 
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.mixture import GaussianMixture
 from tqdm.auto import tqdm
 
 from pbe_lite import canvas, metrics
 from pbe_lite.augment import squash
-from pbe_lite.baselines import copy_paste
 from pbe_lite.clip import embed, load_clip, text_features
-from pbe_lite.masks import box_mask
+from pbe_lite.pairs import PAIRS, SPLITS, around, make_pair
 from pbe_lite.pipeline import to_bytes
-from pbe_lite.tabletop import HELD_OUT_SEEDS, Render, Scene, object_names
-from pbe_lite.triplets import crop_box, to_clip, to_signed
+from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene, object_names
+from pbe_lite.triplets import to_clip, to_signed
 
-PAIRS = 400
 GALLERY_SEEDS = range(500, 508)  # neither in a pair nor in training
-SPLITS = ("seen", "held_out")
-METRICS = ("leak", "right_object", "clip_score", "seam", "light", "background_psnr",
-           "background_psnr_raw")
-
-
-class Pair(NamedTuple):
-    """One question of the benchmark and its answer; see the module's docstring."""
-
-    split: str
-    name: str
-    source: Render
-    truth: Render
-    hole: np.ndarray
-    box: tuple
-    exemplar: Image.Image
-    pasted: np.ndarray
-    pasted_alpha: np.ndarray
-
-
-def split_of(index):
-    """"seen" for even pairs, "held_out" for odd ones."""
-    return SPLITS[index % 2]
-
-
-def make_pair(index, size=128, grow=.1):
-    """Pair `index` of the benchmark at `size` pixels; a pure function of both.
-
-    `box` holds the old object and the right answer, grown by `grow` of its sides; the
-    hole holds `box` and the shadows of both, as far as they darken by 8 levels.
-    Raises ValueError for an index outside the 400."""
-    if not 0 <= index < PAIRS:
-        raise ValueError(f"index must be from 0 to {PAIRS - 1}, got {index}")
-    rng = np.random.default_rng([11, index])
-    source, split = Scene(HELD_OUT_SEEDS[index]), split_of(index)
-    if split == "seen":
-        name = str(rng.choice([n for n in object_names("train") if n != source.name]))
-    else:
-        name = object_names("held_out")[index // 2 % len(object_names("held_out"))]
-    truth, before = source.with_object(name).render(size), source.render(size)
-    other = HELD_OUT_SEEDS[(index + 250) % len(HELD_OUT_SEEDS)]
-    shown = Scene(other).with_object(name).render(size)
-    box = _around((before.box, truth.box), grow)
-    hole = box_mask(_around((box, _changed(before), _changed(truth))), size) > 0
-    exemplar = crop_box(Image.fromarray(shown.image), shown.box)
-    alpha = crop_box(Image.fromarray((255 * shown.alpha).astype(np.uint8)), shown.box)
-    pasted_alpha = copy_paste(np.zeros_like(before.image), hole, alpha)[..., 0] / 255
-    return Pair(split, name, before, truth, hole, box, exemplar,
-                copy_paste(before.image, hole, exemplar), pasted_alpha)
-
-
-def _around(boxes, grow=0):
-    """The box around boxes, each side moved outwards by `grow` of its length."""
-    low, high = np.min(boxes, 0)[:2], np.max(boxes, 0)[2:]
-    margin = grow * (high - low)
-    return (*np.maximum(low - margin, 0), *np.minimum(high + margin, 1))
-
-
-def _changed(render):
-    """The box around everything that the object and its shadow change by 8 levels."""
-    changed = metrics.distance(render.image, render.clean) > 8
-    return tuple(np.divide(canvas.hole_box(changed), len(changed)))
+REFERENCES = 1000  # real scenes a split that CLIP-FID and QS compare with
+METRICS = ("leak", "right_object", "clip_score", "clip_fid", "qs", "seam", "light",
+           "background_psnr", "background_psnr_raw")
 
 
 def paint_pairs(pipe, pairs, guidance_scale=None, steps=None, batch_size=25, seed=0):
@@ -126,16 +62,38 @@ def _galleries():
     return {"seen": (names, texts), "held_out": (held_out, torch.stack(crops))}
 
 
+@lru_cache
+def _reference(split):
+    """(N, D) features of real scenes, cut as the pairs' answers are, and what QS needs: a
+    mixture of 20 Gaussians fitted to them, and their mean log-likelihood under it."""
+    names = object_names("held_out" if split == "held_out" else "train")
+    images, boxes = [], []
+    for i in range(REFERENCES):
+        name = str(np.random.default_rng([12, i]).choice(names))
+        scene = Scene(FIRST_TRAINING_SEED + i)
+        real = scene.with_object(name).render(128)
+        images.append(Image.fromarray(real.image))
+        boxes.append(around((scene.render(64).box, real.box), .1))
+    features = embed(load_clip()[0], images, boxes)
+    mixture = GaussianMixture(20, covariance_type="diag", random_state=0)
+    mixture.fit(features.numpy())
+    return features, mixture, mixture.score(features.numpy())
+
+
+def box_features(pairs, results):
+    """(N, D) CLIP features of what stands in the pairs' boxes."""
+    return embed(load_clip()[0], map(Image.fromarray, results), [p.box for p in pairs])
+
+
 def score(pairs, raw, results):
-    """Per-pair values of every metric: {metric: array (N,)}."""
-    model, _ = load_clip()
-    features = embed(model, map(Image.fromarray, results), [p.box for p in pairs])
-    exemplars = embed(model, [p.exemplar for p in pairs])
+    """Per-pair values of every metric but CLIP-FID and QS: {metric: array (N,)}."""
+    features = box_features(pairs, results)
+    exemplars = embed(load_clip()[0], [p.exemplar for p in pairs])
     right = []
     for feature, pair in zip(features, pairs, strict=True):
         names, gallery = _galleries()[pair.split]
         right.append(names[int((gallery @ feature).argmax())] == pair.name)
-    truth_seam = np.nanmean([metrics.border_gradient(_truth(p), p.hole) for p in pairs])
+    truth_seam = np.nanmean([metrics.border_gradient(p.answer, p.hole) for p in pairs])
     rows = zip(pairs, raw, results, strict=True)
     values = [_pixel_metrics(p, r, a, truth_seam) for p, r, a in rows]
     table = {name: np.array([v[name] for v in values]) for name in values[0]}
@@ -173,9 +131,14 @@ def evaluate_rows(rows, pairs):
             chosen = [i for i, p in enumerate(pairs) if p.split == split]
             if not chosen:
                 continue
-            pick = lambda items, chosen=chosen: [items[i] for i in chosen]
-            values = score(pick(pairs), pick(raw), pick(results))
-            table["rows"][row][split] = {m: _summary(values[m]) for m in METRICS}
+            asked, *answers = ([v[i] for i in chosen] for v in (pairs, raw, results))
+            features = box_features(asked, answers[1])
+            real, mixture, likely = _reference(split)
+            values = score(asked, *answers)
+            values["qs"] = 100 * mixture.score_samples(features.numpy()) / likely
+            fid = metrics.bootstrap_fid(features, real)
+            table["rows"][row][split] = {
+                m: fid if m == "clip_fid" else _summary(values[m]) for m in METRICS}
     return table
 
 
@@ -190,16 +153,11 @@ def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=None, steps=None, seed=0):
     steps = steps or pipe.config.steps
     questions = [make_pair(i, pipe.resolution) for i in
                  tqdm(range(pairs), desc="rendering pairs", unit="pair")]
-    pasted, truth = [p.pasted for p in questions], [_truth(p) for p in questions]
+    pasted, truth = [p.pasted for p in questions], [p.answer for p in questions]
     rows = {"copy_paste": (pasted, pasted), "ground_truth": (truth, truth),
             arm: paint_pairs(pipe, questions, guidance_scale, steps, seed=seed)}
     return {**evaluate_rows(rows, questions), "guidance_scale": guidance_scale,
             "steps": steps, "seed": seed}
-
-
-def _truth(pair):
-    """The right answer inside the hole, the source outside."""
-    return np.where(pair.hole[..., None], pair.truth.image, pair.source.image)
 
 
 def format_table(table):

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa
 from PIL import Image  # noqa: E402
 from transformers import CLIPVisionConfig  # noqa: E402
 
-from pbe_lite import clip, objectives, openimages  # noqa: E402
+from pbe_lite import clip, evaluate, objectives, openimages  # noqa: E402
 from pbe_lite.codec import PatchCodec  # noqa: E402
 from pbe_lite.exemplar import ExemplarEncoder  # noqa: E402
 from pbe_lite.pipeline import PaintByExamplePipeline  # noqa: E402
@@ -21,6 +21,7 @@ from pbe_lite.triplets import to_signed  # noqa: E402
 from pbe_lite.unet import build_unet  # noqa: E402
 
 torch.set_num_threads(1)  # tiny models gain nothing from more
+evaluate.REFERENCES = 100  # a thousand real scenes take 15 seconds to render
 
 TOWER = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4,
              num_attention_heads=2)

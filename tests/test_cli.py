@@ -124,7 +124,7 @@ def test_a_missing_argument_is_named(files, capsys):
 
 def test_demo_says_where_its_picture_is(model, files, monkeypatch, capsys):
     monkeypatch.setattr(cli, "RUNS", files / "runs")
-    monkeypatch.setattr("pbe_lite.evaluate.make_pair.__defaults__", (64, .1))
+    monkeypatch.setattr("pbe_lite.pairs.make_pair.__defaults__", (64, .1))
     cli.main(["demo", "--model", str(model), "--pair", "2"])
     path = files / "runs" / "demo.png"
     assert capsys.readouterr().out.strip().endswith(str(path))

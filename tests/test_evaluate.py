@@ -14,12 +14,11 @@ from pbe_lite.evaluate import (
     evaluate,
     evaluate_rows,
     format_table,
-    make_pair,
     paint_pairs,
     score,
-    split_of,
     write_json,
 )
+from pbe_lite.pairs import make_pair, split_of
 from pbe_lite.presets import DATA
 from pbe_lite.tabletop import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Scene, object_names
 
@@ -176,6 +175,23 @@ def test_the_judge_knows_the_truth_and_the_pasted_object(table):
         assert mean(table, "copy_paste", "right_object", split) >= .7
         assert mean(table, "grey", "right_object", split) <= .25
         assert mean(table, "clean", "right_object", split) <= .25
+
+
+def test_fid_tells_scenes_from_grey_holes(table):
+    for split in ("seen", "held_out"):
+        truth, grey = (mean(table, row, "clip_fid", split) for row in
+                       ("ground_truth", "grey"))
+        assert 0 < truth < grey / 2
+
+
+def test_real_scenes_have_a_qs_of_100_and_are_in_no_pair():
+    features, mixture, likely = benchmark._reference("seen")
+    assert features.shape == (benchmark.REFERENCES, 128)
+    scores = 100 * mixture.score_samples(features.numpy()) / likely
+    assert scores.mean() == pytest.approx(100)
+    wrong = torch.nn.functional.normalize(features.flip(1), dim=1)  # no such pictures
+    assert 100 * mixture.score(wrong.numpy()) / likely < 0
+    assert FIRST_TRAINING_SEED > max(HELD_OUT_SEEDS)
 
 
 def test_clip_score_rewards_copy_paste(table):

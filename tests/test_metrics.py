@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from pbe_lite import metrics
@@ -176,3 +177,46 @@ def test_what_is_not_a_number_is_left_out():
 @pytest.mark.parametrize("values", [[], [np.nan, np.nan]])
 def test_of_nothing_there_is_no_mean(values):
     assert bootstrap(values) == {"mean": None, "low": None, "high": None}
+
+
+# ----------------------------------------------------------------------- CLIP-FID
+
+
+def features(count, shift=0., seed=0, width=6):
+    draw = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    return draw * torch.linspace(.1, 1, width) + shift
+
+
+def frechet(a, b):
+    """|m_a - m_b|^2 + tr(A + B - 2 (A B)^1/2), by its definition."""
+    a, b = a.double().numpy(), b.double().numpy()
+    A, B = np.cov(a.T), np.cov(b.T)
+    root = scipy.linalg.sqrtm(A @ B).real
+    return np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(A + B - 2 * root)
+
+
+@pytest.mark.parametrize("shift", [0, .3])
+def test_clip_fid_is_100_times_the_frechet_distance(shift):
+    a, b = features(50), features(70, shift, 1)
+    assert metrics.clip_fid(a, b) == pytest.approx(100 * frechet(a, b), rel=1e-4)
+
+
+def test_a_set_is_at_no_distance_from_itself_and_farther_when_moved():
+    a = features(50)
+    assert metrics.clip_fid(a, a) == pytest.approx(0, abs=1e-3)
+    near, far = (metrics.clip_fid(features(50, s, 1), a) for s in (.1, 1))
+    assert 0 < near < far
+
+
+def test_the_interval_of_clip_fid_holds_it_and_narrows():
+    reference = features(500, seed=9)
+    few, many = (metrics.bootstrap_fid(features(n, .5), reference) for n in (20, 300))
+    for found in (few, many):
+        assert found["low"] < found["mean"] < found["high"]
+    assert many["high"] - many["low"] < few["high"] - few["low"]
+    assert few == metrics.bootstrap_fid(features(20, .5), reference)
+
+
+def test_one_feature_has_no_distribution():
+    found = metrics.bootstrap_fid(features(1), features(9))
+    assert found == {"mean": None, "low": None, "high": None}

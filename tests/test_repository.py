@@ -19,7 +19,7 @@ TOP_LEVEL = set(
 # Data flows one way: a module imports only from those before it.
 ORDER = (
     "presets environment weights tabletop openimages masks augment triplets codec clip"
-    " exemplar unet canvas pipeline objectives train baselines metrics evaluate plots"
+    " exemplar unet canvas pipeline objectives train baselines metrics pairs evaluate plots"
     " widgets __main__"
 ).split()
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))

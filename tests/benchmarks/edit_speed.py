@@ -11,7 +11,6 @@ Runs take turns, so that both see the same machine; medians of 5.
 
 import argparse
 import copy
-import inspect
 import statistics
 import time
 import warnings
@@ -27,7 +26,7 @@ from PIL import Image
 
 from pbe_lite import pipeline as ours
 from pbe_lite.augment import squash
-from pbe_lite.evaluate import make_pair
+from pbe_lite.pairs import make_pair
 from pbe_lite.triplets import to_clip
 from pbe_lite.weights import WEIGHTS
 
@@ -60,11 +59,6 @@ def stock_pipeline(pipe):
     return theirs
 
 
-def default(name):
-    """What our pipeline's argument `name` is when nobody gives it."""
-    return inspect.signature(ours.PaintByExamplePipeline.__call__).parameters[name].default
-
-
 def edits(pipe):
     """{name: function without arguments that makes one picture, uint8}, and one that
     makes ours of what the stock pipeline sees, the whole picture and the raw decode."""
@@ -76,8 +70,8 @@ def edits(pipe):
     def stock():
         (out,) = theirs(
             example_image=exemplar, image=image, mask_image=mask, latents=pipe.noise([0]),
-            num_inference_steps=default("steps"), guidance_scale=default("guidance_scale"),
-            generator=torch.Generator().manual_seed(0), output_type="np").images
+            num_inference_steps=pipe.config.steps, generator=torch.Generator(),
+            guidance_scale=pipe.config.guidance_scale, output_type="np").images
         return np.round(255 * out).astype(np.uint8)
 
     call = dict(image=image, mask=mask, exemplar=pair.exemplar, output_type="np")
@@ -102,7 +96,7 @@ def main():
             function()
             seconds[name] += [time.perf_counter() - begun] if run else []
     medians = {name: statistics.median(s) for name, s in seconds.items()}
-    print(f"{default('steps')} steps at guidance {default('guidance_scale')}, "
+    print(f"{pipe.config.steps} steps at guidance {pipe.config.guidance_scale}, "
           f"{pipe.resolution} px, {torch.get_num_threads()} threads, median of "
           f"{args.runs}:")
     for name, median in medians.items():

@@ -18,7 +18,8 @@ from PIL import Image
 
 from pbe_lite import objectives
 from pbe_lite.augment import squash
-from pbe_lite.evaluate import evaluate_rows, make_pair, paint_pairs, write_json
+from pbe_lite.evaluate import evaluate_rows, paint_pairs, write_json
+from pbe_lite.pairs import make_pair
 from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
 from pbe_lite.presets import DATA, LITE, RUNS
 from pbe_lite.tabletop import HELD_OUT_SEEDS, Scene
