@@ -1,15 +1,25 @@
-"""What an editor without a generative model can do.
+"""What editors can do that were not trained for the task (the paper's Table 1).
 
-All take image (H, W, 3) uint8, hole (H, W) bool, exemplar PIL image, and return
-(H, W, 3) uint8 that equals the image outside the hole.
+`copy_paste` and `poisson_blend` take image (H, W, 3) uint8, hole (H, W) bool, exemplar
+PIL image, and return (H, W, 3) uint8 that equals the image outside the hole;
+`blended_diffusion` asks the text-conditioned prior.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
+from torch.nn import functional as F
 
+from pbe_lite import clip as lite_clip
 from pbe_lite.canvas import hole_box
+from pbe_lite.codec import PatchCodec
+from pbe_lite.presets import DATA
+from pbe_lite.triplets import CLIP_MEAN, CLIP_STD
 
 
 def copy_paste(image, hole, exemplar):
@@ -53,3 +63,79 @@ def poisson_blend(image, hole, exemplar):
     result = image.copy()
     result[hole] = np.clip(np.round(solved), 0, 255).astype(np.uint8)
     return result
+
+
+class Prior(NamedTuple):
+    """The miniature Stable Diffusion and what it is asked through."""
+
+    unet: UNet2DConditionModel
+    scheduler: DDIMScheduler
+    codec: PatchCodec
+    clip: torch.nn.Module
+    tokenizer: object
+
+
+def load_prior(weights=DATA / "weights"):
+    """The text-conditioned prior with its codec and CLIP from `weights`.
+
+    Raises OSError when a part is missing."""
+    clip, tokenizer = lite_clip.load_clip(weights / "clip")
+    whole = dict(torch_dtype=torch.float32)
+    return Prior(
+        UNet2DConditionModel.from_pretrained(weights / "prior" / "unet", **whole).eval(),
+        DDIMScheduler.from_pretrained(weights / "prior" / "scheduler"),
+        PatchCodec.from_pretrained(weights / "codec", **whole).eval(), clip, tokenizer)
+
+
+def _condition(prior, names):
+    tokens = lite_clip.tokenize(prior.tokenizer, map(lite_clip.caption, names))
+    return prior.clip.text_model(input_ids=tokens.input_ids).last_hidden_state
+
+
+def _pull(prior, z, boxes, target):
+    """The direction, of norm 1 a sample, in which z: (B, c, h, w) looks more like the
+    CLIP features `target`: (B, D) inside boxes of pixels."""
+    size = prior.clip.config.vision_config.image_size
+    mean, std = (torch.from_numpy(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        pictures = prior.codec.decode(z).sample.clamp(-1, 1) / 2 + .5
+        crops = torch.cat([
+            F.interpolate(p[None, :, y0:y1, x0:x1], (size, size), mode="bilinear",
+                          antialias=True)
+            for p, (x0, y0, x1, y1) in zip(pictures, boxes, strict=True)])
+        features = lite_clip.image_features(prior.clip, (crops - mean) / std)
+        (gradient,) = torch.autograd.grad((features * target).sum(), z)
+    return F.normalize(gradient.flatten(1), dim=1).view_as(z)
+
+
+@torch.no_grad()
+def blended_diffusion(prior, images, holes, names, noise, guidance_scale=3.0, steps=25,
+                      target=None, strength=6.0):
+    """Fill holes with a U-Net that never saw one (Avrahami et al., 2022 and 2023).
+
+    images: (B, 3, S, S) in [-1, 1]; holes: (B, 1, S, S), 1 = hole; names: B objects, ""
+    for no caption; noise: (B, c, h, w).  Returns (B, 3, S, S).
+
+    After each step all latents outside the hole are replaced by the source's, corrupted
+    to the same timestep: z = m z + (1 - m) q(z_source, t).  With captions this is text
+    inpainting; with `target`, CLIP features (B, D), every prediction of the clean latent
+    is moved towards them by `strength` sqrt(1 - a_t), a norm: CLIP guidance."""
+    source = prior.codec.encode(images).latent_dist.mode() \
+        * prior.codec.config.scaling_factor
+    inside = F.adaptive_max_pool2d(holes.float(), source.shape[-2:])
+    boxes = [hole_box(hole[0].numpy() > .5) for hole in holes]
+    condition = torch.cat([_condition(prior, [""] * len(names)), _condition(prior, names)])
+    prior.scheduler.set_timesteps(steps)
+    timesteps, z = prior.scheduler.timesteps, noise
+    for i, t in enumerate(timesteps):
+        free, asked = prior.unet(torch.cat([z, z]), t, condition).sample.chunk(2)
+        clean = free + guidance_scale * (asked - free)
+        if target is not None:
+            far = (1 - prior.scheduler.alphas_cumprod[t]).sqrt()
+            clean = clean + strength * far * _pull(prior, clean, boxes, target)
+        z = prior.scheduler.step(clean, t, z).prev_sample
+        known = source if i + 1 == len(timesteps) else \
+            prior.scheduler.add_noise(source, noise, timesteps[i + 1])
+        z = inside * z + (1 - inside) * known
+    return prior.codec.decode(z / prior.codec.config.scaling_factor).sample.clamp(-1, 1)

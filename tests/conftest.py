@@ -82,6 +82,7 @@ def weights(tmp_path_factory, scenes):
     tokenizer.save_pretrained(folder / "clip")
     PatchCodec(8, 4, width=16, blocks=1).fit(scenes).save_pretrained(folder / "codec")
     randomise(build_unet(TINY, 4)).save_pretrained(folder / "prior" / "unet")
+    objectives.build_scheduler(TINY).save_pretrained(folder / "prior" / "scheduler")
     return folder
 
 

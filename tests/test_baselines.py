@@ -1,10 +1,16 @@
-"""Editing without a generative model: copy and paste, and Poisson's equation."""
+"""Editing without training for it: pasting, Poisson's equation, blended diffusion."""
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
-from pbe_lite.baselines import copy_paste, hole_box, poisson_blend
+from pbe_lite.baselines import blended_diffusion, copy_paste, load_prior, poisson_blend
+from pbe_lite.canvas import hole_box
+from pbe_lite.clip import embed, text_features
+from pbe_lite.pipeline import to_bytes
+from pbe_lite.tabletop import Scene
 
 METHODS = [copy_paste, poisson_blend]
 
@@ -171,3 +177,70 @@ def test_gradients_of_the_exemplar_are_kept():
     spot = result[8, 11] - result[8, 14]
     assert (np.abs(spot - 30) <= 2).all()  # thirty levels brighter than around it, as shown
     assert np.abs(result[~hole] - 120).max() == 0
+
+
+# -------------------------------------------------------------- blended diffusion
+
+
+@pytest.fixture
+def prior(weights):
+    return load_prior(weights)
+
+
+@pytest.fixture
+def question(scenes):
+    """images, holes, names and noise for the tiny prior."""
+    holes = torch.zeros(2, 1, 64, 64)
+    holes[0, :, 20:45, 10:50], holes[1, :, 40:, :24] = 1, 1
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return scenes[:2], holes, ["red apple", "penguin"], noise
+
+
+def test_outside_the_hole_the_latents_are_the_sources(prior, question):
+    images, holes, names, noise = question
+    found = prior.codec.encode(blended_diffusion(prior, *question, steps=4))
+    z, source = (d.latent_dist.mode() for d in
+                 (prior.codec.encode(prior.codec(images).clamp(-1, 1)),
+                  prior.codec.encode(images)))
+    inside = F.max_pool2d(holes, 8).bool().expand_as(source)
+    # the decoder sees neighbours: look two latents away from the hole
+    far = F.max_pool2d(inside.float(), 5, 1, 2) == 0
+    assert far.any()
+    torch.testing.assert_close(found.latent_dist.mode()[far], z[far], atol=1e-4, rtol=0)
+    assert (found.latent_dist.mode() - z)[inside].abs().mean() > .2
+
+
+def test_the_caption_and_the_noise_decide_what_stands_in_the_hole(prior, question):
+    images, holes, names, noise = question
+    first, again = (blended_diffusion(prior, *question, steps=3) for _ in range(2))
+    assert torch.equal(first, again)
+    others = ((images, holes, ["lemon", "penguin"], noise), (images, holes, names, -noise))
+    for other in others:
+        assert (blended_diffusion(prior, *other, steps=3)[0] - first[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_clip_guidance_raises_the_clip_score(prior, question, kind):
+    images, holes, _, noise = question
+    if kind == "text":
+        with torch.no_grad():
+            target = text_features(prior.clip, prior.tokenizer, ["lemon", "tulip"])
+    else:
+        pictures = [Image.fromarray(Scene(s).render(64).image) for s in (5, 6)]
+        target = embed(prior.clip, pictures)
+
+    def similarity(strength):
+        painted = blended_diffusion(prior, images, holes, ["", ""], noise, 1., steps=8,
+                                    target=target, strength=strength)
+        boxes = [np.divide(hole_box(h[0].numpy() > 0), 64) for h in holes]
+        found = embed(prior.clip, map(Image.fromarray, to_bytes(painted)), boxes)
+        return float((found * target).sum(1).mean())
+
+    assert similarity(8.) > similarity(0.) + .01
+
+
+def test_without_a_prior_there_is_none_to_load(tmp_path, weights):
+    for part in ("clip", "codec"):
+        (tmp_path / part).symlink_to(weights / part)
+    with pytest.raises(OSError):
+        load_prior(tmp_path)
