@@ -15,33 +15,70 @@ from tqdm.auto import tqdm
 
 from pbe_lite import canvas, metrics
 from pbe_lite.augment import squash
+from pbe_lite.baselines import blended_diffusion, load_prior, poisson_blend
 from pbe_lite.clip import embed, load_clip, text_features
 from pbe_lite.pairs import PAIRS, SPLITS, around, make_pair
 from pbe_lite.pipeline import to_bytes
 from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene, object_names
 from pbe_lite.triplets import to_clip, to_signed
+from pbe_lite.weights import WEIGHTS
 
 GALLERY_SEEDS = range(500, 508)  # neither in a pair nor in training
 REFERENCES = 1000  # real scenes a split that CLIP-FID and QS compare with
+BASELINES = ("poisson", "text_inpainting", "blended_text", "blended_image")
 METRICS = ("leak", "right_object", "clip_score", "clip_fid", "qs", "seam", "light",
            "background_psnr", "background_psnr_raw")
 
 
 def paint_pairs(pipe, pairs, guidance_scale=None, steps=None, batch_size=25, seed=0):
     """The model's answers: (raw, pasted), two lists of (S, S, 3) uint8."""
-    raw = []
     size = pipe.image_encoder.config.image_size
+
+    def paint(batch, images, holes, seeds):
+        exemplars = torch.stack([to_clip(squash(p.exemplar, size)) for p in batch])
+        return pipe.paint(images, holes, exemplars, pipe.noise(seeds), guidance_scale,
+                          steps)
+
+    return _in_batches(paint, pairs, batch_size, seed)
+
+
+def paint_baseline(name, pairs, steps=25, batch_size=25, seed=0, weights=WEIGHTS):
+    """The answers of one of `BASELINES`, as `paint_pairs` gives them; names and exemplars
+    are the pairs'.  Raises ValueError for another name."""
+    if name not in BASELINES:
+        raise ValueError(f"name must be one of {BASELINES}, got {name!r}")
+    if name == "poisson":
+        results = [poisson_blend(p.source.image, p.hole, p.exemplar)
+                   for p in tqdm(pairs, desc="blending", unit="pair")]
+        return results, results
+    prior = load_prior(weights)
+    shape = (prior.unet.config.in_channels,) + (prior.unet.config.sample_size,) * 2
+
+    def paint(batch, images, holes, seeds):
+        names, target, scale = [p.name for p in batch], None, 3.0
+        if name != "text_inpainting":
+            with torch.no_grad():
+                target = embed(prior.clip, [p.exemplar for p in batch]) if \
+                    name == "blended_image" else \
+                    text_features(prior.clip, prior.tokenizer, names)
+            names, scale = [""] * len(batch), 1.0
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s))
+                             for s in seeds])
+        return blended_diffusion(prior, images, holes, names, noise, scale, steps, target)
+
+    return _in_batches(paint, pairs, batch_size, seed)
+
+
+def _in_batches(paint, pairs, batch_size, seed):
+    """Answers of paint(batch, images, holes, seeds), raw and pasted."""
+    raw = []
     for start in tqdm(range(0, len(pairs), batch_size), desc="painting", unit="batch"):
         batch = pairs[start:start + batch_size]
-        painted = pipe.paint(
-            torch.stack([to_signed(p.source.image) for p in batch]),
+        raw += list(to_bytes(paint(
+            batch, torch.stack([to_signed(p.source.image) for p in batch]),
             torch.stack([torch.from_numpy(p.hole)[None] for p in batch]),
-            torch.stack([to_clip(squash(p.exemplar, size)) for p in batch]),
-            pipe.noise(range(seed + start, seed + start + len(batch))),
-            guidance_scale, steps)
-        raw += list(to_bytes(painted))
-    whole = canvas.Window(0, 0, pipe.resolution)
-    return raw, [canvas.paste(p.source.image, r, p.hole, whole)
+            range(seed + start, seed + start + len(batch)))))
+    return raw, [canvas.paste(p.source.image, r, p.hole, canvas.Window(0, 0, len(r)))
                  for p, r in zip(pairs, raw, strict=True)]
 
 

@@ -1,0 +1,157 @@
+"""Every number of the course's tables, from the shipped CLIP, codec and prior on.
+
+    python -m pbe_lite.reproduce            # all of it; call again after a stop
+    python -m pbe_lite.reproduce --plan     # only say what is left to do
+
+Trains the paper's six arms from the same prior, on the same samples, with the same seed,
+so that a difference between two of them is the idea's; scores each on the benchmark; and
+writes Table 1 (against other methods) and Table 2 (what each idea adds) in miniature to
+`data/results/`.  A step whose file is there is not done again.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pbe_lite.evaluate import (
+    BASELINES,
+    evaluate_rows,
+    paint_baseline,
+    paint_pairs,
+    write_json,
+)
+from pbe_lite.objectives import build_objective
+from pbe_lite.pairs import PAIRS, make_pair
+from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.presets import ARMS, DATA, LITE, RUNS
+from pbe_lite.train import Run, lite_records
+from pbe_lite.weights import WEIGHTS
+
+SAMPLES = 120_000  # an arm; the shipped `final`, which the demos show, has seen more
+RATE = 85  # samples a second on 2 cores, until this machine has shown its own
+
+
+class Step(NamedTuple):
+    """A part of the plan: done when `file` is there."""
+
+    name: str
+    file: Path
+    minutes: float
+    work: Callable
+
+
+class Study:
+    """Where everything lies, and what each step does.
+
+    Raises ValueError when `runs` holds arms trained on another number of samples."""
+
+    def __init__(self, runs=RUNS / "arms", results=DATA / "results", weights=WEIGHTS,
+                 preset=LITE, records=None, samples=SAMPLES, pairs=PAIRS, seed=0):
+        self.runs, self.results, self.weights = Path(runs), Path(results), weights
+        self.preset, self.samples, self.pairs, self.seed = preset, samples, pairs, seed
+        self._records, self._questions = records, None
+        for path in self.runs.glob("*/run.json"):
+            seen = json.loads(path.read_text())["of"]
+            if seen != samples - samples % preset.batch_size:
+                raise ValueError(f"samples must be {seen}, as {path.parent} was trained "
+                                 f"with, not {samples}; or give another runs folder")
+
+    def steps(self):
+        """The whole plan, in order."""
+        rate, arms = self.rate(), list(ARMS)
+        train = [Step(f"train {arm}", self.runs / arm / "run.json",
+                      self.samples / rate / 60, lambda arm=arm: self.train(arm))
+                 for arm in arms]
+        names = [*arms, *BASELINES, "copy_paste", "ground_truth", "shipped"]
+        score = [Step(f"score {name}", self.runs / f"{name}.json", self.pairs / 100,
+                      lambda name=name: self.score(name)) for name in names]
+        first = ("copy_paste", *BASELINES, "shipped", "ground_truth")
+        tables = [Step(f"write {name}", self.runs / f"{name}.json", 0,
+                       lambda name=name, rows=rows: self.table(name, rows))
+                  for name, rows in (("table1", first),
+                                     ("table2", ("copy_paste", *arms, "ground_truth")))]
+        return [*train, *score, *tables]
+
+    def rate(self):
+        """Samples a second of the arms trained so far, the slowest counting."""
+        records = [json.loads(p.read_text()) for p in self.runs.glob("*/run.json")]
+        return min((r["samples"] / 60 / r["minutes"] for r in records if r["minutes"]),
+                   default=RATE)
+
+    def records(self):
+        if self._records is None:
+            self._records = lite_records(self.preset)
+        return self._records
+
+    def questions(self):
+        if self._questions is None:
+            self._questions = [make_pair(i, self.preset.resolution)
+                               for i in range(self.pairs)]
+        return self._questions
+
+    def train(self, arm):
+        objective = build_objective(arm, self.preset, self.records(), self.weights,
+                                    self.seed)
+        run = Run(objective, self.runs / arm, self.samples, self.seed, workers=0)
+        run.train()
+        run.export("python -m pbe_lite.reproduce")
+
+    def score(self, name):
+        pairs = self.questions()
+        if name in BASELINES:
+            answers = paint_baseline(name, pairs, self.preset.sampling_steps,
+                                     seed=self.seed, weights=self.weights)
+        elif name in ("copy_paste", "ground_truth"):
+            answers = ([p.pasted if name == "copy_paste" else p.answer for p in pairs],) * 2
+        else:
+            folder = self.weights / "final" if name == "shipped" else \
+                self.runs / name / "weights"
+            pipe = PaintByExamplePipeline.from_pretrained(folder)
+            pipe.set_progress_bar_config(disable=True)
+            answers = paint_pairs(pipe, pairs, seed=self.seed)
+        write_json(evaluate_rows({name: answers}, pairs), self.runs / f"{name}.json")
+
+    def table(self, name, rows):
+        scores = [json.loads((self.runs / f"{row}.json").read_text()) for row in rows]
+        table = {"pairs": self.pairs, "samples": self.samples, "seed": self.seed,
+                 "rows": {k: v for s in scores for k, v in s["rows"].items()}}
+        for folder in (self.results, self.runs):  # the latter says that it is done
+            write_json(table, folder / f"{name}.json")
+
+    def run(self):
+        """Do what is left, and say how long it will take."""
+        while left := [step for step in self.steps() if not step.file.exists()]:
+            print(f"{left[0].name}: about {left[0].minutes:.0f} min; "
+                  f"{len(left)} steps, about {self.minutes(left):.0f} min are left")
+            left[0].work()
+
+    @staticmethod
+    def minutes(steps):
+        return sum(step.minutes for step in steps)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="pbe_lite.reproduce",
+                                     description=__doc__.split("\n")[0])
+    parser.add_argument("--plan", action="store_true", help="only print what is left")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="of each arm")
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--runs", type=Path, default=RUNS / "arms")
+    parser.add_argument("--results", type=Path, default=DATA / "results")
+    args = parser.parse_args(argv)
+    study = Study(args.runs, args.results, samples=args.samples, pairs=args.pairs)
+    if not args.plan:
+        return study.run()
+    steps = study.steps()
+    for step in steps:
+        print(f"{'done' if step.file.exists() else f'{step.minutes:4.0f} min':>8}  "
+              f"{step.name}")
+    left = [step for step in steps if not step.file.exists()]
+    print(f"{len(left)} of {len(steps)} steps are left, about "
+          f"{study.minutes(left) / 60:.1f} h")
+
+
+if __name__ == "__main__":
+    main()
