@@ -166,7 +166,7 @@ def feather(hole, pixels):
     return np.clip(distance / max(pixels, 1), 0, 1) * hole
 
 
-def paste(image, painted, hole, window, softness=1 / 64):
+def paste(image, painted, hole, window, softness=1 / 32):
     """Lay the model's square (S, S, 3) uint8 back into image (H, W, 3) uint8.
 
     Pixels outside the hole stay exactly as they were; `softness` is the feather's width
