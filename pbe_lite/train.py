@@ -241,6 +241,7 @@ def main(argv=None):
     run.export("python -m pbe_lite.train " + " ".join(argv or sys.argv[1:]))
     print(f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; weights "
           f"in {run.folder / 'weights'}" + ("" if done else "; call again to go on"))
+    run.accelerator.end_training()  # else gloo's threads may abort a finished process
 
 
 if __name__ == "__main__":

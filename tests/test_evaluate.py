@@ -190,7 +190,7 @@ def test_real_scenes_have_a_qs_of_100_and_are_in_no_pair():
     scores = 100 * mixture.score_samples(features.numpy()) / likely
     assert scores.mean() == pytest.approx(100)
     wrong = torch.nn.functional.normalize(features.flip(1), dim=1)  # no such pictures
-    assert 100 * mixture.score(wrong.numpy()) / likely < 0
+    assert 100 * mixture.score(wrong.numpy()) / likely < 20
     assert FIRST_TRAINING_SEED > max(HELD_OUT_SEEDS)
 
 

@@ -152,6 +152,7 @@ def test_folded_the_whole_net_gives_the_same(make_unet, inputs):
 
 def test_queries_and_keys_of_one_token_get_exactly_zero_gradient(make_unet, inputs):
     plain, folded = make_unet(), fold_one_token(make_unet())
+    plain.set_attn_processor(AttnProcessor())  # the fused one leaves rounding errors
     for unet in (plain, folded):
         unet(*inputs).sample.square().sum().backward()
     for name, parameter in plain.named_parameters():
