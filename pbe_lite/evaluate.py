@@ -185,9 +185,7 @@ def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=None, steps=None, seed=0):
     Raises ValueError for more pairs than there are, or none."""
     if not 1 <= pairs <= PAIRS:
         raise ValueError(f"pairs must be from 1 to {PAIRS}, got {pairs}")
-    if guidance_scale is None:
-        guidance_scale = pipe.config.guidance_scale
-    steps = steps or pipe.config.steps
+    guidance_scale, steps = pipe.defaults(guidance_scale, steps or None)
     questions = [make_pair(i, pipe.resolution) for i in
                  tqdm(range(pairs), desc="rendering pairs", unit="pair")]
     pasted, truth = [p.pasted for p in questions], [p.answer for p in questions]

@@ -116,7 +116,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
         image, hole, exemplar, z = (x.to(device, dtype)
                                     for x in (image, hole, exemplar, noise))
         condition = self.image_encoder(exemplar)
-        guidance_scale, steps = self._defaults(guidance_scale, steps)
+        guidance_scale, steps = self.defaults(guidance_scale, steps)
         guided = guidance_scale != 1
         if guided:
             condition = torch.cat([self.image_encoder.null(condition), condition])
@@ -138,7 +138,8 @@ class PaintByExamplePipeline(DiffusionPipeline):
                           "latents": z})
         return self.decode(z)
 
-    def _defaults(self, guidance_scale, steps):
+    def defaults(self, guidance_scale=None, steps=None):
+        """Both as given, or where they are None as the weights say."""
         return (self.config.guidance_scale if guidance_scale is None else guidance_scale,
                 self.config.steps if steps is None else steps)
 
@@ -154,7 +155,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
         `output_type`: "pil", "np" (uint8) or "pt" (floats in 0..1).
 
         Returns an `EditOutput`.  Raises ValueError, naming the argument, for bad input."""
-        guidance_scale, steps = self._defaults(guidance_scale, steps)
+        guidance_scale, steps = self.defaults(guidance_scale, steps)
         source = canvas.read_image(image)
         hole = canvas.read_mask(mask, source.shape[:2])
         reference = Image.fromarray(canvas.read_image(exemplar, "exemplar"))
