@@ -14,8 +14,10 @@ RUNS = DATA.parent / "runs"
 @dataclass(frozen=True)
 class Preset:
     """One scale.  Sizes are in pixels, channels or samples; `lr` is AdamW's peak rate,
-    `betas` are its decays; `unet["attention_head_dim"]` is, in diffusers, the number of
-    heads."""
+    `betas` are its decays; `muon_lr` is Muon's for hidden weights (0: AdamW for all);
+    `timesteps` = (m, s): t / 1000 of a training sample is the sigmoid of N(m, s^2), as in
+    Esser et al. (2024); empty: uniform.  `unet["attention_head_dim"]` is, in diffusers,
+    the number of heads."""
 
     name: str
     resolution: int
@@ -31,6 +33,8 @@ class Preset:
     warmup_steps: int
     lr_decay: bool
     precision: str
+    muon_lr: float = 0
+    timesteps: tuple = ()
     null_probability: float = .2
     area: tuple = (.02, .8)
     ema_decay: float = 0
@@ -63,6 +67,7 @@ LITE = Preset(
     name="lite", resolution=128, latent_factor=8, latent_channels=8, exemplar_size=32,
     prediction="sample", sampling_steps=25, guidance_scale=2.0, batch_size=32,
     lr=2e-3, betas=(.9, .99), warmup_steps=200, lr_decay=True, precision="bf16",
+    muon_lr=5e-3, timesteps=(-.6, 1.1),
     ema_decay=.999, scenes=24_000,
     clip=dict(
         projection_dim=128,

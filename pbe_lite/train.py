@@ -26,6 +26,8 @@ from tqdm.auto import tqdm
 
 from pbe_lite.objectives import ARMS, build_objective
 from pbe_lite.openimages import load_open_images, write_tabletop
+from pbe_lite.optimizers import build_optimizers, trainable
+from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.presets import DATA, PRESETS, RUNS
 from pbe_lite.tabletop import FIRST_TRAINING_SEED
 
@@ -78,28 +80,22 @@ def save_state(path, state):
     partial.replace(path)
 
 
-def _trainable(module):
-    return {n: p for n, p in module.named_parameters() if p.requires_grad}
-
-
 class Run:
     """A resumable run of one objective: optimiser, EMA, history and checkpoint."""
 
     def __init__(self, objective, folder, samples, seed=0, accelerator=None, workers=1):
-        preset = objective.preset
         self.objective, self.folder, self.seed = objective, Path(folder), seed
-        self.accelerator = accelerator or Accelerator(mixed_precision=preset.precision)
+        self.accelerator = accelerator or Accelerator(
+            mixed_precision=objective.preset.precision)
         self.workers = workers
-        self.batch_size = objective.batch_size or preset.batch_size
+        self.batch_size = objective.batch_size or objective.preset.batch_size
         self.steps = samples // self.batch_size
         self.step, self.seconds, self.history, self.losses = 0, 0, [], []
-        self.parameters = _trainable(objective)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=objective.lr or preset.lr,
-            betas=objective.betas or preset.betas, fused=True)
-        self.ema = EMAModel(self.parameters.values(), decay=preset.ema_decay,
-                            foreach=True) if preset.ema_decay else None
-        self.model, self.optimizer = self.accelerator.prepare(objective, self.optimizer)
+        self.parameters = trainable(objective.to(self.accelerator.device))
+        decay = objective.preset.ema_decay
+        self.ema = decay and EMAModel(self.parameters.values(), decay=decay, foreach=True)
+        self.model, *self.optimizers = self.accelerator.prepare(
+            objective, *build_optimizers(objective))
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "state.pt").exists():
             self._load()
@@ -110,18 +106,17 @@ class Run:
             raise ValueError(f"{self.folder} was begun with seed {state['seed']}, not "
                              f"{self.seed}: give the same --seed, or another --out")
         if state["steps"] != self.steps:
-            raise ValueError(
-                f"{self.folder} was begun with {state['steps']} steps, not {self.steps}: "
-                "give the same --samples, or another --out")
+            raise ValueError(f"{self.folder} was begun with {state['steps']} steps, not "
+                             f"{self.steps}: give the same --samples, or another --out")
         with torch.no_grad():
             for name, value in state["parameters"].items():
                 self.parameters[name].copy_(value)
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, was in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(was)
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.step, self.history = state["step"], state["history"]
-        self.losses = state["losses"]
-        self.seconds = state["seconds"]
+        self.losses, self.seconds = state["losses"], state["seconds"]
 
     def save(self):
         """Checkpoint to `folder/state.pt`; only the main process writes."""
@@ -130,7 +125,7 @@ class Run:
                 "step": self.step, "steps": self.steps, "seed": self.seed,
                 "seconds": self.seconds, "losses": [float(x) for x in self.losses],
                 "parameters": {n: p.detach() for n, p in self.parameters.items()},
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
                 "ema": self.ema.state_dict() if self.ema else None,
                 "history": self.history,
             })
@@ -152,15 +147,17 @@ class Run:
 
     def _update(self, batch):
         """One optimiser step; the mean loss as a tensor."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = (self.objective.lr or self.objective.preset.lr) * \
-                learning_rate(self.step, self.steps, self.objective.preset)
+        share = learning_rate(self.step, self.steps, self.objective.preset)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * share
         with self.accelerator.autocast():
             loss = self.model(batch).mean()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.parameters.values(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if self.ema:
             self.ema.step(self.parameters.values())
         self.step += 1
@@ -225,15 +222,20 @@ def main(argv=None):
     parser.add_argument("--data", type=Path, help="a folder in Open Images' layout")
     parser.add_argument("--weights", type=Path, default=DATA / "weights",
                         help="where the parts trained before lie (clip, codec, prior)")
+    parser.add_argument("--init", help="start an arm from this model, not from the prior")
     parser.add_argument("--out", type=Path, help="default: runs/<arm>")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args(argv)
     preset = PRESETS[args.preset]
+    if args.init and args.arm not in ARMS:
+        parser.error(f"--init is for the arms {', '.join(ARMS)}, not for {args.arm}")
     torch.manual_seed(args.seed)
     with PartialState().main_process_first():  # the others find the scenes rendered
         records = load_open_images(args.data) if args.data else lite_records(preset)
     objective = build_objective(args.arm, preset, records, args.weights, args.seed)
+    if args.init:
+        objective.start_from(PaintByExamplePipeline.from_pretrained(args.init))
     run = Run(objective, args.out or RUNS / args.arm,
               args.samples or SAMPLES.get(args.arm, ARM_SAMPLES), args.seed,
               workers=args.workers)

@@ -19,8 +19,8 @@ TOP_LEVEL = set(
 # Data flows one way: a module imports only from those before it.
 ORDER = (
     "presets environment weights tabletop openimages masks augment triplets codec clip"
-    " exemplar unet canvas pipeline objectives train baselines metrics pairs evaluate"
-    " reproduce plots widgets __main__"
+    " exemplar unet canvas pipeline parts objectives optimizers train baselines metrics"
+    " pairs evaluate reproduce plots widgets __main__"
 ).split()
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

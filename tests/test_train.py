@@ -21,13 +21,14 @@ SAMPLES = 24  # six steps of a batch of four, more than two epochs of ten scenes
 
 def state_of(run):
     """All numbers of a run: parameters, averages, optimiser."""
-    optimizer = run.optimizer.state_dict()["state"]
+    states = [o.state_dict()["state"] for o in run.optimizers]
     return {
         **{f"parameter {n}": p.detach().clone()
            for n, p in run.objective.named_parameters()},
         **{f"average {i}": p.clone() for i, p in enumerate(run.ema.shadow_params)},
-        **{f"optimizer {i} {k}": torch.as_tensor(v).clone()
-           for i, s in optimizer.items() for k, v in s.items()},
+        **{f"optimizer {o} {i} {k}": torch.as_tensor(v).clone()
+           for o, state in enumerate(states)
+           for i, s in state.items() for k, v in s.items()},
     }
 
 
@@ -98,12 +99,13 @@ def test_the_papers_rate_warms_up_over_10000_steps_and_stays():
     assert FULL.lr == 1e-5 and FULL.batch_size == 4 and FULL.ema_decay == 0
 
 
-def test_the_optimiser_is_given_that_rate(objective, tmp_path, tiny):
+def test_the_optimisers_are_given_that_rate(objective, tmp_path, tiny):
     run = Run(objective("final"), tmp_path, SAMPLES, workers=0)
     for step in range(3):
         run.train(minutes=0)
-        expected = tiny.lr * learning_rate(step, 6, tiny)
-        assert run.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+        share = learning_rate(step, 6, tiny)
+        rates = [o.param_groups[0]["lr"] for o in run.optimizers]
+        assert rates == pytest.approx([share * tiny.lr, share * tiny.muon_lr])
 
 
 # -------------------------------------------------------------------------- resume
