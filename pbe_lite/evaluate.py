@@ -122,9 +122,10 @@ def box_features(pairs, results):
     return embed(load_clip()[0], map(Image.fromarray, results), [p.box for p in pairs])
 
 
-def score(pairs, raw, results):
-    """Per-pair values of every metric but CLIP-FID and QS: {metric: array (N,)}."""
-    features = box_features(pairs, results)
+def score(pairs, raw, results, features=None):
+    """Per-pair values of every metric but CLIP-FID and QS: {metric: array (N,)};
+    features: those of `box_features`, where they are known already."""
+    features = box_features(pairs, results) if features is None else features
     exemplars = embed(load_clip()[0], [p.exemplar for p in pairs])
     right = []
     for feature, pair in zip(features, pairs, strict=True):
@@ -171,7 +172,7 @@ def evaluate_rows(rows, pairs):
             asked, *answers = ([v[i] for i in chosen] for v in (pairs, raw, results))
             features = box_features(asked, answers[1])
             real, mixture, likely = _reference(split)
-            values = score(asked, *answers)
+            values = score(asked, *answers, features)
             values["qs"] = 100 * mixture.score_samples(features.numpy()) / likely
             fid = metrics.bootstrap_fid(features, real)
             table["rows"][row][split] = {

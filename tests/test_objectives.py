@@ -81,12 +81,23 @@ def test_noise_differs_between_epochs_and_indices_and_is_normal(objective):
     assert between.abs().max() < .35  # 256 numbers each
 
 
-def test_timesteps_are_uniform(objective):
-    final = objective("final")
+def test_the_papers_timesteps_are_uniform(objective, tiny):
+    assert FULL.timesteps == ()
+    final = objective("final", preset=replace(tiny, timesteps=()))
     t = np.array([final.noise_sample(e, 0)["timestep"] for e in range(3000)])
     assert t.min() >= 0 and t.max() <= 999
     counts = np.histogram(t, 10, (0, 1000))[0]
     assert ((counts - 300) ** 2 / 300).sum() < 30  # chi-square, 9 degrees of freedom
+
+
+def test_lite_timesteps_are_logit_normal(objective):
+    mean, deviation = LITE.timesteps
+    final = objective("final")
+    t = np.array([final.noise_sample(e, 0)["timestep"] for e in range(3000)])
+    assert t.min() >= 0 and t.max() <= 999
+    logit = np.log((t + .5) / (1000 - t - .5))
+    assert abs(logit.mean() - mean) < 4 * deviation / np.sqrt(3000)
+    assert abs(logit.std() / deviation - 1) < .06
 
 
 def test_a_fifth_of_the_conditions_is_dropped(objective, tiny):
