@@ -19,6 +19,7 @@ from pbe_lite.baselines import blended_diffusion, load_prior, poisson_blend
 from pbe_lite.clip import embed, load_clip, text_features
 from pbe_lite.pairs import PAIRS, SPLITS, around, make_pair
 from pbe_lite.pipeline import to_bytes
+from pbe_lite.presets import DATA
 from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene, object_names
 from pbe_lite.triplets import to_clip, to_signed
 from pbe_lite.weights import WEIGHTS
@@ -212,3 +213,15 @@ def write_json(table, path):
     """Write the benchmark's dict; parents are made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(table, indent=1) + "\n")
+
+
+def read_results(name):
+    """A benchmark's dict from `data/results`, written by `write_json`.
+
+    Raises FileNotFoundError, naming those that are there."""
+    folder = DATA / "results"
+    path = folder / f"{name}.json"
+    if not path.exists():
+        there = ", ".join(sorted(p.stem for p in folder.glob("*.json")))
+        raise FileNotFoundError(f"no results {name!r} in {folder}, only: {there}")
+    return json.loads(path.read_text())

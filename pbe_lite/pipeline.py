@@ -101,7 +101,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def paint(self, image, hole, exemplar, noise, guidance_scale=None, steps=None,
-              generator=None, callback=None):
+              generator=None, callback=None, condition=None):
         """The model alone, on a batch of squares: what comes out is the raw decode.
 
         image: (B, 3, S, S) in [-1, 1]; hole: (B, 1, S, S), 1 = hole; exemplar:
@@ -111,11 +111,12 @@ class PaintByExamplePipeline(DiffusionPipeline):
         s = `guidance_scale`; at s = 1 the second half is not computed.  None: the
         pipeline's own `config.guidance_scale` and `config.steps`.  `generator`, one
         or a list of B, feeds the VAE's sampling and stochastic schedulers.  `callback`
-        gets a dict of step, steps, timestep and latents after each step."""
+        gets a dict of step, steps, timestep and latents after each step.  `condition`,
+        (B, T, D), stands in for what the encoder makes of `exemplar`, then None."""
         device, dtype = self.unet.device, self.unet.dtype
-        image, hole, exemplar, z = (x.to(device, dtype)
-                                    for x in (image, hole, exemplar, noise))
-        condition = self.image_encoder(exemplar)
+        image, hole, z = (x.to(device, dtype) for x in (image, hole, noise))
+        if condition is None:
+            condition = self.image_encoder(exemplar.to(device, dtype))
         guidance_scale, steps = self.defaults(guidance_scale, steps)
         guided = guidance_scale != 1
         if guided:

@@ -60,6 +60,24 @@ def curves(lines, xlabel, ylabel, title="", log_x=False):
     return fig
 
 
+def bars(groups, label, title="", bar=None):
+    """groups: {label: {"mean", "low", "high"}} -> horizontal bars with their intervals;
+    a dashed line at `bar`, if given."""
+    fig, axis = plt.subplots(figsize=(5.5, .6 + .3 * len(groups)), layout="constrained")
+    means = np.array([g["mean"] for g in groups.values()])
+    reach = [means - [g["low"] for g in groups.values()],
+             [g["high"] for g in groups.values()] - means]
+    axis.barh(list(groups), means, xerr=reach, color="C0", alpha=.7,
+              error_kw=dict(elinewidth=1, capsize=2))
+    if bar is not None:
+        axis.axvline(bar, color="k", linestyle="--", linewidth=1)
+    axis.invert_yaxis()
+    axis.set(xlabel=label, title=title)
+    axis.grid(alpha=.3, axis="x")
+    axis.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
 def overlay(image, hole, colour=(255, 60, 60), strength=.55):
     """The image (H, W, 3) uint8 with its hole tinted."""
     image, hole = np.asarray(image), np.asarray(hole) > .5

@@ -67,12 +67,13 @@ class Study:
         names = [*arms, *BASELINES, "copy_paste", "ground_truth", "shipped"]
         score = [Step(f"score {name}", self.runs / f"{name}.json", self.pairs / 100,
                       lambda name=name: self.score(name)) for name in names]
+        losses = Step("write losses", self.runs / "losses.json", 0, self.losses)
         first = ("copy_paste", *BASELINES, "shipped", "ground_truth")
         tables = [Step(f"write {name}", self.runs / f"{name}.json", 0,
                        lambda name=name, rows=rows: self.table(name, rows))
                   for name, rows in (("table1", first),
                                      ("table2", ("copy_paste", *arms, "ground_truth")))]
-        return [*train, *score, *tables]
+        return [*train, *score, losses, *tables]
 
     def rate(self):
         """Samples a second of the arms trained so far, the slowest counting."""
@@ -113,10 +114,20 @@ class Study:
             answers = paint_pairs(pipe, pairs, seed=self.seed)
         write_json(evaluate_rows({name: answers}, pairs), self.runs / f"{name}.json")
 
+    def losses(self):
+        """The arms' training losses, {arm: [[samples, mean loss of 50 steps], ...]}."""
+        runs = {arm: json.loads((self.runs / arm / "run.json").read_text()) for arm in ARMS}
+        self.write("losses", {
+            arm: [(n, round(loss, 5)) for n, loss in run["history"]]
+            for arm, run in runs.items()})
+
     def table(self, name, rows):
         scores = [json.loads((self.runs / f"{row}.json").read_text()) for row in rows]
         table = {"pairs": self.pairs, "samples": self.samples, "seed": self.seed,
                  "rows": {k: v for s in scores for k, v in s["rows"].items()}}
+        self.write(name, table)
+
+    def write(self, name, table):
         for folder in (self.results, self.runs):  # the latter says that it is done
             write_json(table, folder / f"{name}.json")
 

@@ -15,6 +15,7 @@ from pbe_lite.evaluate import (
     evaluate_rows,
     format_table,
     paint_pairs,
+    read_results,
     score,
     write_json,
 )
@@ -333,3 +334,10 @@ def test_the_readme_shows_the_results_file():
     table = json.loads((DATA / "results" / "final.json").read_text())
     assert table["pairs"] == benchmark.PAIRS
     assert format_table(table) in (DATA.parent / "README.md").read_text()
+
+
+def test_results_are_read_by_name():
+    assert read_results("final") == json.loads(
+        (DATA / "results" / "final.json").read_text())
+    with pytest.raises(FileNotFoundError, match="no results 'fnal' in .*only: .*final"):
+        read_results("fnal")

@@ -299,6 +299,16 @@ def test_a_painter_who_changes_nothing_leaves_the_picture_alone(
     np.testing.assert_array_equal(result, np.asarray(question["image"]))
 
 
+def test_a_condition_stands_in_for_the_exemplar(pipe):
+    image, hole, exemplar, noise = squares(pipe)
+    condition = pipe.image_encoder(exemplar)
+    painted = pipe.paint(image, hole, exemplar, noise, 3.0, 3)
+    assert torch.equal(painted, pipe.paint(image, hole, None, noise, 3.0, 3,
+                                           condition=condition))
+    assert not torch.equal(painted, pipe.paint(image, hole, None, noise, 3.0, 3,
+                                               condition=condition.flip(0)))
+
+
 def test_the_callback_watches_every_step(pipe, question):
     seen = []
     pipe(**question, steps=4, samples=2, callback=seen.append)

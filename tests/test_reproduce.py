@@ -39,8 +39,10 @@ def test_every_row_of_both_tables_is_made(study, tmp_path, capsys):
             assert row.keys() == {"seen", "held_out"}
             assert all(split.keys() == set(METRICS) for split in row.values())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("train scratch: about") and "21 steps" in lines[0]
+    assert lines[0].startswith("train scratch: about") and "22 steps" in lines[0]
     assert lines[-1].startswith("write table2") and "1 steps" in lines[-1]
+    losses = json.loads((tmp_path / "results" / "losses.json").read_text())
+    assert list(losses) == list(ARMS)
     different = {json.dumps(row) for row in second["rows"].values()}
     assert len(different) == len(second["rows"])
 
@@ -72,13 +74,13 @@ def test_the_plan_tells_what_is_left_and_does_nothing(study, monkeypatch, capsys
     monkeypatch.setattr(reproduce, "Study", lambda *args, **options: begun)
     reproduce.main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert "21 of 21 steps are left" in lines[-1]
+    assert "22 of 22 steps are left" in lines[-1]
     assert not list(begun.runs.rglob("*"))
     begun.runs.mkdir()
     (begun.runs / "poisson.json").write_text("{}")
     reproduce.main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert "20 of 21 steps are left" in lines[-1]
+    assert "21 of 22 steps are left" in lines[-1]
     assert [li for li in lines if li.split()[0] == "done"] == ["    done  score poisson"]
 
 
