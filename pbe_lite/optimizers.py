@@ -8,7 +8,6 @@ hundred objects, then move as fast as common ones, which suits short training.
 import torch
 from torch import nn
 
-MATCH = dict(adjust_lr_fn="match_rms_adamw", ns_steps=3, weight_decay=0)
 NOT_HIDDEN = ("conv_in", "conv_out", "uncond_vector")  # as its authors advise: AdamW
 
 
@@ -19,7 +18,8 @@ class MatrixMuon(torch.optim.Muon):
     def __init__(self, weights, lr):
         self.weights = list(weights)
         matrices = [nn.Parameter(w.detach().flatten(1)) for w in self.weights]
-        super().__init__(matrices, lr=lr, **MATCH)
+        super().__init__(matrices, lr=lr, adjust_lr_fn="match_rms_adamw", ns_steps=3,
+                         weight_decay=0)
 
     def step(self, closure=None):
         """One step on the gradients that the weights hold."""
@@ -45,13 +45,13 @@ def build_optimizers(objective):
     where it will be trained.  An objective with a rate of its own keeps to AdamW."""
     preset, parameters = objective.preset, trainable(objective)
     muon_lr = 0 if objective.lr else preset.muon_lr
-    hidden = [n for n, p in parameters.items() if muon_lr and p.ndim > 1
-              and not any(part in NOT_HIDDEN for part in n.split("."))]
-    rest = [p for n, p in parameters.items() if n not in set(hidden)]
+    hidden = {n: p for n, p in parameters.items() if muon_lr and p.ndim > 1
+              and not any(part in NOT_HIDDEN for part in n.split("."))}
+    rest = [p for n, p in parameters.items() if n not in hidden]
     optimizers = [torch.optim.AdamW(rest, lr=objective.lr or preset.lr,
                                     betas=objective.betas or preset.betas, fused=True)]
     if hidden:
-        optimizers.append(MatrixMuon([parameters[n] for n in hidden], muon_lr))
+        optimizers.append(MatrixMuon(hidden.values(), muon_lr))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

@@ -117,6 +117,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
         image, hole, z = (x.to(device, dtype) for x in (image, hole, noise))
         if condition is None:
             condition = self.image_encoder(exemplar.to(device, dtype))
+        condition = condition.to(device, dtype)
         guidance_scale, steps = self.defaults(guidance_scale, steps)
         guided = guidance_scale != 1
         if guided:

@@ -85,15 +85,14 @@ class Run:
 
     def __init__(self, objective, folder, samples, seed=0, accelerator=None, workers=1):
         self.objective, self.folder, self.seed = objective, Path(folder), seed
-        self.accelerator = accelerator or Accelerator(
-            mixed_precision=objective.preset.precision)
-        self.workers = workers
-        self.batch_size = objective.batch_size or objective.preset.batch_size
+        preset, self.workers = objective.preset, workers
+        self.accelerator = accelerator or Accelerator(mixed_precision=preset.precision)
+        self.batch_size = objective.batch_size or preset.batch_size
         self.steps = samples // self.batch_size
         self.step, self.seconds, self.history, self.losses = 0, 0, [], []
         self.parameters = trainable(objective.to(self.accelerator.device))
-        decay = objective.preset.ema_decay
-        self.ema = decay and EMAModel(self.parameters.values(), decay=decay, foreach=True)
+        self.ema = preset.ema_decay and EMAModel(
+            self.parameters.values(), decay=preset.ema_decay, foreach=True)
         self.model, *self.optimizers = self.accelerator.prepare(
             objective, *build_optimizers(objective))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -230,12 +229,13 @@ def main(argv=None):
     preset = PRESETS[args.preset]
     if args.init and args.arm not in ARMS:
         parser.error(f"--init is for the arms {', '.join(ARMS)}, not for {args.arm}")
+    start = args.init and PaintByExamplePipeline.from_pretrained(args.init)
     torch.manual_seed(args.seed)
     with PartialState().main_process_first():  # the others find the scenes rendered
         records = load_open_images(args.data) if args.data else lite_records(preset)
     objective = build_objective(args.arm, preset, records, args.weights, args.seed)
-    if args.init:
-        objective.start_from(PaintByExamplePipeline.from_pretrained(args.init))
+    if start:
+        objective.start_from(start)
     run = Run(objective, args.out or RUNS / args.arm,
               args.samples or SAMPLES.get(args.arm, ARM_SAMPLES), args.seed,
               workers=args.workers)
