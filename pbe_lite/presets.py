@@ -65,7 +65,7 @@ _SD_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 
 LITE = Preset(
     name="lite", resolution=128, latent_factor=8, latent_channels=8, exemplar_size=32,
-    prediction="sample", sampling_steps=25, guidance_scale=2.0, batch_size=32,
+    prediction="sample", sampling_steps=25, guidance_scale=3.0, batch_size=32,
     lr=2e-3, betas=(.9, .99), warmup_steps=200, lr_decay=True, precision="bf16",
     muon_lr=5e-3, timesteps=(-.6, 1.1),
     ema_decay=.999, scenes=24_000,
