@@ -2,15 +2,36 @@
 
 Section 3.2 ("content bottleneck"): only CLIP's class token conditions the U-Net, one
 token for the whole exemplar.  `tokens="all"` keeps every patch token instead: the naive
-baseline, which pastes.  State-dict names are those of the published checkpoint.
+baseline, which pastes.  A square number keeps so many means of patch tokens: a wider
+bottleneck.  State-dict names are those of the published checkpoint.
 """
+
+import math
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 from transformers import CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
 
-TOKENS = ("class", "all")
+
+def check_tokens(tokens, patches):
+    """Raise ValueError unless `tokens` is "class", "all" or a square number of means that
+    a square grid of `patches` patch tokens can be divided into."""
+    if tokens in ("class", "all"):
+        return
+    side = math.isqrt(tokens) if isinstance(tokens, int) and tokens > 0 else 0
+    if not side or side ** 2 != tokens or math.isqrt(patches) % side:
+        raise ValueError("tokens must be 'class', 'all' or a square number whose root "
+                         f"divides {math.isqrt(patches)}, got {tokens!r}")
+
+
+def pool_tokens(patches, count):
+    """Means of a square grid of patch tokens over `count` equal squares, row by row:
+    (B, n, D) -> (B, count, D)."""
+    side = math.isqrt(patches.shape[1])
+    cell = side // math.isqrt(count)
+    grid = patches.unflatten(1, (side // cell, cell, side // cell, cell))
+    return grid.mean((2, 4)).flatten(1, 2)
 
 
 class Tower(nn.Module):
@@ -41,17 +62,17 @@ class Mapper(nn.Module):
 class ExemplarEncoder(CLIPPreTrainedModel):
     """Exemplars (B, 3, E, E), normalised for CLIP -> condition (B, T, D).
 
-    `config.tokens` is "class" (T = 1) or "all" (T = 1 + number of patches);
-    D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null vector
-    of classifier-free guidance.  Raises ValueError for another `config.tokens`."""
+    `config.tokens` is "class" (T = 1), "all" (T = 1 + number of patches) or T itself, the
+    number of means of patch tokens; D = `config.projection_dim`.  `uncond_vector`
+    (1, 1, D) is the learnable null vector of classifier-free guidance.  Raises ValueError
+    for another `config.tokens`."""
 
     config_class = CLIPVisionConfig
 
     def __init__(self, config):
         super().__init__(config)
         self.tokens = getattr(config, "tokens", "class")
-        if self.tokens not in TOKENS:
-            raise ValueError(f"tokens must be one of {TOKENS}, got {self.tokens!r}")
+        check_tokens(self.tokens, (config.image_size // config.patch_size) ** 2)
         width = config.hidden_size
         self.model = Tower(config)
         self.mapper = Mapper(width, (config.num_hidden_layers + 1) // 5)
@@ -75,7 +96,8 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         out = self.model.vision_model(pixel_values=pixel_values)
         if self.tokens == "class":
             return out.pooler_output[:, None]
-        return self.model.vision_model.post_layernorm(out.last_hidden_state)
+        tokens = self.model.vision_model.post_layernorm(out.last_hidden_state)
+        return tokens if self.tokens == "all" else pool_tokens(tokens[:, 1:], self.tokens)
 
     def forward(self, pixel_values):
         with torch.no_grad():

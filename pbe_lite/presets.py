@@ -98,11 +98,12 @@ PRESETS = {p.name: p for p in (LITE, FULL)}
 
 
 class Arm(NamedTuple):
-    """prior: start from the text-conditioned U-Net; tokens: "class" or "all"; augment:
-    exemplar and hole shape; null: the learnable null vector, 20 % of the samples."""
+    """prior: start from the text-conditioned U-Net; tokens: "class", "all" or a number of
+    means, see `ExemplarEncoder`; augment: exemplar and hole shape; null: the learnable
+    null vector, 20 % of the samples."""
 
     prior: bool
-    tokens: str
+    tokens: str | int
     augment: bool
     null: bool
 
@@ -114,4 +115,8 @@ ARMS = {
     "bottleneck": Arm(True, "class", False, False),
     "augment": Arm(True, "class", True, False),
     "final": Arm(True, "class", True, True),
+    # bottlenecks of other widths, for the last lesson
+    "tokens_4": Arm(True, 4, False, False),
+    "tokens_16": Arm(True, 16, False, False),
+    "tokens_64": Arm(True, 64, False, False),
 }

@@ -4,9 +4,10 @@
     python -m pbe_lite.reproduce --plan     # only say what is left to do
 
 Trains the paper's six arms from the same prior, on the same samples, with the same seed,
-so that a difference between two of them is the idea's; scores each on the benchmark; and
-writes Table 1 (against other methods) and Table 2 (what each idea adds) in miniature to
-`data/results/`.  A step whose file is there is not done again.
+so that a difference between two of them is the idea's, and three bottlenecks of other
+widths; scores each on the benchmark; and writes Table 1 (against other methods), Table 2
+(what each idea adds) and the widths to `data/results/`.  A step whose file is there is
+not done again.
 """
 
 import argparse
@@ -25,11 +26,18 @@ from pbe_lite.evaluate import (
 from pbe_lite.objectives import build_objective
 from pbe_lite.pairs import PAIRS, make_pair
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.presets import ARMS, DATA, LITE, RUNS
+from pbe_lite.presets import DATA, LITE, RUNS
 from pbe_lite.train import Run, lite_records
 from pbe_lite.weights import WEIGHTS
 
 SAMPLES = 80_000  # an arm; the shipped `final`, which the demos show, has seen more
+IDEAS = ("bottleneck", "naive", "final", "augment", "naive_augment", "scratch")
+WIDTHS = {1: "bottleneck", 4: "tokens_4", 16: "tokens_16", 64: "tokens_64"}
+ROWS = {
+    "table1": ("copy_paste", *BASELINES, "shipped", "ground_truth"),
+    "table2": ("copy_paste", "scratch", "naive", "naive_augment", "bottleneck", "augment",
+               "final", "ground_truth"),
+}
 RATE = 70  # samples a second on 2 cores, until this machine has shown its own
 
 
@@ -48,9 +56,12 @@ class Study:
     Raises ValueError when `runs` holds arms trained on another number of samples."""
 
     def __init__(self, runs=RUNS / "arms", results=DATA / "results", weights=WEIGHTS,
-                 preset=LITE, records=None, samples=SAMPLES, pairs=PAIRS, seed=0):
+                 preset=LITE, records=None, samples=SAMPLES, pairs=PAIRS, seed=0,
+                 widths=WIDTHS):
         self.runs, self.results, self.weights = Path(runs), Path(results), weights
         self.preset, self.samples, self.pairs, self.seed = preset, samples, pairs, seed
+        self.rows = {**ROWS, "width": tuple(widths.values())}
+        self.titles = {arm: str(width) for width, arm in widths.items()}
         self._records, self._questions = records, None
         for path in self.runs.glob("*/run.json"):
             seen = json.loads(path.read_text())["of"]
@@ -59,21 +70,21 @@ class Study:
                                  f"with, not {samples}; or give another runs folder")
 
     def steps(self):
-        """The whole plan, in order."""
-        rate, arms = self.rate(), list(ARMS)
-        train = [Step(f"train {arm}", self.runs / arm / "run.json",
-                      self.samples / rate / 60, lambda arm=arm: self.train(arm))
-                 for arm in arms]
-        names = [*arms, *BASELINES, "copy_paste", "ground_truth", "shipped"]
-        score = [Step(f"score {name}", self.runs / f"{name}.json", self.pairs / 100,
-                      lambda name=name: self.score(name)) for name in names]
-        losses = Step("write losses", self.runs / "losses.json", 0, self.losses)
-        first = ("copy_paste", *BASELINES, "shipped", "ground_truth")
-        tables = [Step(f"write {name}", self.runs / f"{name}.json", 0,
-                       lambda name=name, rows=rows: self.table(name, rows))
-                  for name, rows in (("table1", first),
-                                     ("table2", ("copy_paste", *arms, "ground_truth")))]
-        return [*train, *score, losses, *tables]
+        """The whole plan, in order: what the first lessons need comes first."""
+        plan = []
+        for arm in dict.fromkeys((*IDEAS, *self.rows["width"])):
+            plan += [Step(f"train {arm}", self.runs / arm / "run.json",
+                          self.samples / self.rate() / 60, lambda arm=arm: self.train(arm)),
+                     self.score_step(arm)]
+        others = (*BASELINES, "copy_paste", "ground_truth", "shipped")
+        plan += [self.score_step(name) for name in others]
+        plan.append(Step("write losses", self.runs / "losses.json", 0, self.losses))
+        return plan + [Step(f"write {name}", self.runs / f"{name}.json", 0,
+                            lambda name=name: self.table(name)) for name in self.rows]
+
+    def score_step(self, name):
+        return Step(f"score {name}", self.runs / f"{name}.json", self.pairs / 250,
+                    lambda: self.score(name))
 
     def rate(self):
         """Samples a second of the arms trained so far, the slowest counting."""
@@ -116,16 +127,19 @@ class Study:
 
     def losses(self):
         """The arms' training losses, {arm: [[samples, mean loss of 50 steps], ...]}."""
-        runs = {arm: json.loads((self.runs / arm / "run.json").read_text()) for arm in ARMS}
+        runs = {path.parent.name: json.loads(path.read_text())
+                for path in sorted(self.runs.glob("*/run.json"))}
         self.write("losses", {
             arm: [(n, round(loss, 5)) for n, loss in run["history"]]
             for arm, run in runs.items()})
 
-    def table(self, name, rows):
-        scores = [json.loads((self.runs / f"{row}.json").read_text()) for row in rows]
-        table = {"pairs": self.pairs, "samples": self.samples, "seed": self.seed,
-                 "rows": {k: v for s in scores for k, v in s["rows"].items()}}
-        self.write(name, table)
+    def table(self, name):
+        rows = {}
+        for row in self.rows[name]:
+            score = json.loads((self.runs / f"{row}.json").read_text())["rows"][row]
+            rows[self.titles[row] if name == "width" else row] = score
+        self.write(name, {"pairs": self.pairs, "samples": self.samples, "seed": self.seed,
+                          "rows": rows})
 
     def write(self, name, table):
         for folder in (self.results, self.runs):  # the latter says that it is done

@@ -11,7 +11,7 @@ from diffusers.pipelines.deprecated.paint_by_example.image_encoder import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
-from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.exemplar import ExemplarEncoder, pool_tokens
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_published_file_loads(tmp_path, encoders, pixels):
     assert torch.equal(loaded.uncond_vector, theirs.uncond_vector)
 
 
-@pytest.mark.parametrize("tokens", ["class", "all"])
+@pytest.mark.parametrize("tokens", ["class", "all", 4])
 def test_saved_and_loaded_it_is_the_same(tmp_path, vision_config, tokens, pixels):
     encoder = randomise(ExemplarEncoder(vision_config(tokens))).eval()
     encoder.save_pretrained(tmp_path)
@@ -132,9 +132,26 @@ def test_the_null_vector_takes_the_conditions_shape(vision_config):
         torch.testing.assert_close(row, encoder.uncond_vector[0, 0].double())
 
 
-def test_an_unknown_kind_of_token_is_named(vision_config):
-    with pytest.raises(ValueError, match="tokens must be one of.*'some'"):
-        ExemplarEncoder(vision_config("some"))
+def test_pooled_tokens_are_the_means_of_equal_squares(vision_config, pixels):
+    rows = torch.arange(36.).view(6, 6)
+    pooled = pool_tokens(rows.reshape(1, 36, 1), 9)
+    assert pooled[0, :, 0].tolist() == [
+        rows[2 * i:2 * i + 2, 2 * j:2 * j + 2].mean() for i in range(3) for j in range(3)]
+    every = ExemplarEncoder(vision_config("all")).eval()
+    for count in (1, 4):
+        encoder = ExemplarEncoder(vision_config(count)).eval()
+        encoder.load_state_dict(every.state_dict())
+        with torch.no_grad():
+            patches = every.features(pixels)[:, 1:]
+            expected = patches if count == 4 else patches.mean(1, keepdim=True)
+            torch.testing.assert_close(encoder.features(pixels), expected)
+            assert encoder(pixels).shape == (3, count, 32)
+
+
+@pytest.mark.parametrize("tokens", ["some", 0, -4, 2, 9, 16, 4.])
+def test_an_unknown_kind_of_token_is_named(vision_config, tokens):
+    with pytest.raises(ValueError, match=f"tokens must be .*got {re.escape(repr(tokens))}"):
+        ExemplarEncoder(vision_config(tokens))
 
 
 # ---------------------------------------------------------------------- gradients

@@ -24,6 +24,7 @@ TABLE = {
     "bottleneck": (True, "class", False, False),
     "augment": (True, "class", True, False),
     "final": (True, "class", True, True),
+    "tokens_4": (True, 4, False, False),
 }
 
 
@@ -129,7 +130,7 @@ def test_arms_differ_as_the_table_says(objective, weights, records, tiny, arm):
     built.unet = Spy(4)
     built(batch)
     assert built.unet.x.shape == (4, 9, 8, 8)
-    assert built.unet.condition.shape == (4, 1 if tokens == "class" else 5, 32)
+    assert built.unet.condition.shape == (4, {"class": 1, "all": 5}.get(tokens, tokens), 32)
     assert built.encoder.uncond_vector.requires_grad == null
     crops = [r["image"].crop([round(64 * v) for v in r["boxes"][0]])
              for r in (records[i] for _, i in KEYS)]

@@ -6,8 +6,9 @@ import pytest
 
 from pbe_lite import reproduce
 from pbe_lite.evaluate import BASELINES, METRICS
-from pbe_lite.presets import ARMS
-from pbe_lite.reproduce import Study
+from pbe_lite.reproduce import IDEAS, ROWS, Study
+
+WIDTHS = {1: "bottleneck", 4: "tokens_4"}  # a tiny exemplar has four patches
 
 
 @pytest.fixture
@@ -20,31 +21,33 @@ def study(tmp_path, records, weights, tiny, objective):
     objective("final").export(shelf / "final")
 
     def begin(**options):
-        options = {"samples": 8, "pairs": 4, **options}
+        options = {"samples": 8, "pairs": 4, "widths": WIDTHS, **options}
         return Study(tmp_path / "runs", tmp_path / "results", shelf, tiny, records,
                      **options)
 
     return begin
 
 
-def test_every_row_of_both_tables_is_made(study, tmp_path, capsys):
+def test_every_row_of_every_table_is_made(study, tmp_path, capsys):
     study().run()
-    first, second = (json.loads((tmp_path / "results" / f"table{i}.json").read_text())
-                     for i in (1, 2))
-    assert set(first["rows"]) == {"copy_paste", *BASELINES, "shipped", "ground_truth"}
-    assert list(second["rows"]) == ["copy_paste", *ARMS, "ground_truth"]
-    for table in (first, second):
+    read = lambda name: json.loads((tmp_path / "results" / f"{name}.json").read_text())
+    tables = {name: read(name) for name in ("table1", "table2", "width")}
+    assert set(tables["table1"]["rows"]) == {
+        "copy_paste", *BASELINES, "shipped", "ground_truth"}
+    assert set(tables["table2"]["rows"]) == {"copy_paste", *IDEAS, "ground_truth"}
+    assert list(tables["width"]["rows"]) == ["1", "4"]
+    assert tables["width"]["rows"]["1"] == tables["table2"]["rows"]["bottleneck"]
+    for table in tables.values():
         assert (table["pairs"], table["samples"], table["seed"]) == (4, 8, 0)
         for row in table["rows"].values():
             assert row.keys() == {"seen", "held_out"}
             assert all(split.keys() == set(METRICS) for split in row.values())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("train scratch: about") and "22 steps" in lines[0]
-    assert lines[-1].startswith("write table2") and "1 steps" in lines[-1]
-    losses = json.loads((tmp_path / "results" / "losses.json").read_text())
-    assert list(losses) == list(ARMS)
-    different = {json.dumps(row) for row in second["rows"].values()}
-    assert len(different) == len(second["rows"])
+    assert lines[0].startswith("train bottleneck: about") and "25 steps" in lines[0]
+    assert lines[-1].startswith("write width") and "1 steps" in lines[-1]
+    assert set(read("losses")) == {*IDEAS, "tokens_4"}
+    different = {json.dumps(row) for row in tables["table2"]["rows"].values()}
+    assert len(different) == len(ROWS["table2"])
 
 
 def test_stopped_in_the_middle_it_does_only_what_is_left(study, tmp_path, monkeypatch):
@@ -52,21 +55,24 @@ def test_stopped_in_the_middle_it_does_only_what_is_left(study, tmp_path, monkey
     work = Study.train
 
     def train(self, arm):
-        if arm == "bottleneck" and "again" not in done:
+        if arm == "final" and "again" not in done:
             raise KeyboardInterrupt
-        done.append(arm)
+        done.append(f"train {arm}")
         work(self, arm)
 
     monkeypatch.setattr(Study, "train", train)
     monkeypatch.setattr(Study, "score", lambda self, name: (
-        done.append(name), (self.runs / f"{name}.json").write_text('{"rows": {}}')))
+        done.append(name),
+        (self.runs / f"{name}.json").write_text(json.dumps({"rows": {name: {}}}))))
     with pytest.raises(KeyboardInterrupt):
         study().run()
-    assert done == ["scratch", "naive", "naive_augment"]
+    assert done == ["train bottleneck", "bottleneck", "train naive", "naive"]
     done.append("again")
     study().run()
-    assert done[4:7] == ["bottleneck", "augment", "final"]
-    assert done[7:] == [*ARMS, *BASELINES, "copy_paste", "ground_truth", "shipped"]
+    assert done[5:9] == ["train final", "final", "train augment", "augment"]
+    assert done[-9:] == ["train tokens_4", "tokens_4", *BASELINES, "copy_paste",
+                         "ground_truth", "shipped"]
+    assert len(done) == len(set(done))
 
 
 def test_the_plan_tells_what_is_left_and_does_nothing(study, monkeypatch, capsys):
@@ -74,13 +80,13 @@ def test_the_plan_tells_what_is_left_and_does_nothing(study, monkeypatch, capsys
     monkeypatch.setattr(reproduce, "Study", lambda *args, **options: begun)
     reproduce.main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert "22 of 22 steps are left" in lines[-1]
+    assert "25 of 25 steps are left" in lines[-1]
     assert not list(begun.runs.rglob("*"))
     begun.runs.mkdir()
     (begun.runs / "poisson.json").write_text("{}")
     reproduce.main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert "21 of 22 steps are left" in lines[-1]
+    assert "24 of 25 steps are left" in lines[-1]
     assert [li for li in lines if li.split()[0] == "done"] == ["    done  score poisson"]
 
 
