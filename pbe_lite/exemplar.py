@@ -7,11 +7,13 @@ bottleneck.  State-dict names are those of the published checkpoint.
 """
 
 import math
+from pathlib import Path
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
+from safetensors.torch import load_file
 from torch import nn
-from transformers import CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPModel, CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
 
 
 def check_tokens(tokens, patches):
@@ -90,6 +92,19 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         encoder = cls(config)
         encoder.model.vision_model.load_state_dict(tower.state_dict())
         return encoder
+
+    @classmethod
+    def completed(cls, folder, clip, dtype=torch.float32):
+        """The encoder of a folder that holds the trained part alone, its tower taken from
+        the CLIP in the folder `clip`.  Raises OSError when either is missing."""
+        encoder = cls(CLIPVisionConfig.from_pretrained(folder))
+        tower = CLIPModel.from_pretrained(clip, dtype=torch.float32).vision_model
+        encoder.model.vision_model.load_state_dict(tower.state_dict())
+        trained = load_file(Path(folder) / "model.safetensors")
+        absent = encoder.load_state_dict(trained, strict=False).missing_keys
+        if any(not name.startswith("model.") for name in absent):
+            raise OSError(f"{folder} lacks {absent[-1]}: it was not written by `ship`")
+        return encoder.to(dtype)
 
     def features(self, pixel_values):
         """What is kept of the frozen tower's output: (B, T, width)."""

@@ -8,6 +8,7 @@ back with a feathered edge, so that pixels outside the hole stay exactly as they
 import inspect
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -51,15 +52,24 @@ class PaintByExamplePipeline(DiffusionPipeline):
     def from_pretrained(cls, path, torch_dtype=torch.float32, **kwargs):
         """Load from a folder in diffusers' layout, or from a hub's name.
 
+        A folder under `data/weights` holds no `vae`: its codec and its frozen CLIP tower
+        lie in the folders beside it, once for all; `save_pretrained` writes them all.
         Raises OSError when there is no such model."""
         index = cls.load_config(path, **kwargs)
         kwargs["torch_dtype"] = torch_dtype
         codec = PatchCodec if index["vae"][1] == "PatchCodec" else AutoencoderKL
         scheduler = getattr(diffusers_schedulers, index["scheduler"][1])
-        encoder = ExemplarEncoder.from_pretrained(
-            path, subfolder="image_encoder", dtype=torch_dtype)
+        if Path(path).is_dir() and not (Path(path) / "vae").exists():
+            shelf = Path(path).resolve().parent
+            vae = codec.from_pretrained(shelf / "codec", **kwargs)
+            encoder = ExemplarEncoder.completed(
+                Path(path) / "image_encoder", shelf / "clip", torch_dtype)
+        else:
+            vae = codec.from_pretrained(path, subfolder="vae", **kwargs)
+            encoder = ExemplarEncoder.from_pretrained(
+                path, subfolder="image_encoder", dtype=torch_dtype)
         pipe = cls(
-            vae=codec.from_pretrained(path, subfolder="vae", **kwargs),
+            vae=vae,
             image_encoder=encoder,
             unet=UNet2DConditionModel.from_pretrained(path, subfolder="unet", **kwargs),
             scheduler=scheduler.from_pretrained(path, subfolder="scheduler"),

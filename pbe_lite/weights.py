@@ -2,6 +2,9 @@
 
     python -m pbe_lite ship --run runs/final
 
+An arm is shipped without what it has in common with the codec and the CLIP beside it;
+`PaintByExamplePipeline.from_pretrained` puts the parts together.
+
 `data/weights/manifest.json` says of every shipped arm how it was trained, on how many
 samples, in how many minutes, some twenty points of its loss, and the SHA-256 of each of
 its files.
@@ -38,9 +41,31 @@ def hashes(folder):
     return {p.relative_to(folder).as_posix(): sha256(p) for p in files}
 
 
+def share(arm, weights):
+    """Drop the codec and the CLIP tower from an arm's folder when they are, bit by bit,
+    those in `weights`; anything else is left as it is."""
+    encoder, vae = arm / "image_encoder" / "model.safetensors", arm / "vae"
+    name = "diffusion_pytorch_model.safetensors"
+    files = (encoder, vae / name, weights / "clip" / "model.safetensors",
+             weights / "codec" / name)
+    if not all(path.exists() for path in files):
+        return
+    own, codec, clip, shared_codec = map(load_file, files)
+    tower = {f"model.{k}": v for k, v in clip.items() if k.startswith("vision_model.")}
+    if _contains(own, tower) and _contains(codec, shared_codec):
+        shutil.rmtree(vae)
+        save_file({k: v for k, v in own.items() if k not in tower}, encoder,
+                  metadata={"format": "pt"})
+
+
+def _contains(tensors, part):
+    return all(k in tensors and torch.equal(tensors[k], v) for k, v in part.items())
+
+
 def ship(run, weights=WEIGHTS, figures=None):
     """Copy `run/weights` (as exported by a training run) in half precision to
-    `weights/<arm>` and enter it in the manifest with `run/run.json` and `figures`.
+    `weights/<arm>`, less what it shares with the parts there, and enter it in the
+    manifest with `run/run.json` and `figures`.
 
     Raises FileNotFoundError when the run has exported nothing."""
     run, weights = Path(run), Path(weights)
@@ -50,6 +75,8 @@ def ship(run, weights=WEIGHTS, figures=None):
     shutil.copytree(run / "weights", target)
     for path in target.rglob("*.safetensors"):
         halve(path)
+    share(target, weights)
+    for path in target.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes them for the owner alone
     manifest = read_manifest(weights)
     history = record.pop("history", [])

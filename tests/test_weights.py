@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pbe_lite import PaintByExamplePipeline
-from pbe_lite.weights import WEIGHTS, hashes, read_manifest, ship, verify
+from pbe_lite.weights import WEIGHTS, halve, hashes, read_manifest, ship, verify
 
 
 @pytest.fixture
@@ -32,6 +33,23 @@ def shelf(tmp_path):
     folder = tmp_path / "weights"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def arm_run(objective, tmp_path):
+    """What the training of a tiny arm leaves behind."""
+    objective("final").export(tmp_path / "arm" / "weights")
+    (tmp_path / "arm" / "run.json").write_text(json.dumps({"arm": "final"}))
+    return tmp_path / "arm"
+
+
+@pytest.fixture
+def stocked(weights, shelf):
+    """A shelf with the codec and the CLIP that the arm was trained with."""
+    for part in ("clip", "codec"):
+        shutil.copytree(weights / part, shelf / part)
+        halve(next((shelf / part).glob("*.safetensors")))
+    return shelf
 
 
 def test_a_shipped_run_is_a_copy_in_half_precision(run, shelf):
@@ -128,6 +146,35 @@ def test_a_shipped_pipeline_paints_nearly_the_same(pipe, tmp_path, shelf, pictur
     assert np.abs(a - b).max() <= 8 and np.abs(a - b).mean() < .5
 
 
+def test_what_an_arm_shares_is_shipped_once(arm_run, stocked, tmp_path):
+    whole, lean = ship(arm_run, tmp_path / "elsewhere"), ship(arm_run, stocked)
+    assert (whole / "vae").exists() and not (lean / "vae").exists()
+    size = lambda folder: (folder / "image_encoder" / "model.safetensors").stat().st_size
+    assert size(lean) < size(whole) / 2
+    one, two = (PaintByExamplePipeline.from_pretrained(f) for f in (whole, lean))
+    for part in ("vae", "image_encoder", "unet"):
+        a, b = (getattr(pipe, part).state_dict() for pipe in (one, two))
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), part
+    two.save_pretrained(tmp_path / "whole again")
+    assert hashes(tmp_path / "whole again").keys() == hashes(whole).keys()
+    half = PaintByExamplePipeline.from_pretrained(lean, torch_dtype=torch.bfloat16)
+    assert {p.dtype for p in half.image_encoder.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("part", ["clip", "codec"])
+def test_an_arm_with_parts_of_its_own_is_shipped_whole(arm_run, stocked, part):
+    path = next((stocked / part).glob("*.safetensors"))
+    save_file({k: v + 1 for k, v in load_file(path).items()}, path)
+    assert (ship(arm_run, stocked) / "vae").exists()
+
+
+def test_a_lean_arm_alone_says_what_is_missing(arm_run, stocked, tmp_path):
+    alone = tmp_path / "alone" / "final"
+    shutil.copytree(ship(arm_run, stocked), alone)
+    with pytest.raises(OSError, match="codec"):
+        PaintByExamplePipeline.from_pretrained(alone)
+
+
 def test_hashes_have_relative_names_in_order(run):
     assert list(hashes(run / "weights")) == ["model_index.json", "unet/model.safetensors"]
 
@@ -135,14 +182,14 @@ def test_hashes_have_relative_names_in_order(run):
 # ----------------------------------------------------------------- what is in data/
 
 
-@pytest.mark.parametrize("arm", ["clip", "codec", "prior", "final"])
+@pytest.mark.parametrize("arm", ["clip", "codec", "prior", "final", "naive", "bottleneck"])
 def test_shipped_weights_are_there_as_the_manifest_says(arm):
     manifest = read_manifest()
     assert arm in manifest, f"data/weights/{arm} is not shipped: train and ship it"
     entry = manifest[arm]
     assert hashes(WEIGHTS / arm) == entry["sha256"]
     assert entry["samples"] > 0 and entry["minutes"] > 0
-    assert f"--arm {arm}" in entry["command"]
+    assert f"--arm {arm}" in entry["command"] or "pbe_lite.reproduce" in entry["command"]
 
 
 def test_nothing_shipped_is_missing_changed_or_unknown():
