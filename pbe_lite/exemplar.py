@@ -13,7 +13,9 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from safetensors.torch import load_file
 from torch import nn
-from transformers import CLIPModel, CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
+
+from pbe_lite.clip import load_clip
 
 
 def check_tokens(tokens, patches):
@@ -89,6 +91,10 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         """A new encoder of the preset's size around a copy of a trained CLIP tower."""
         config = CLIPVisionConfig(**preset.clip["vision_config"], tokens=tokens,
                                   projection_dim=preset.unet["cross_attention_dim"])
+        return cls._with_tower(config, tower)
+
+    @classmethod
+    def _with_tower(cls, config, tower):
         encoder = cls(config)
         encoder.model.vision_model.load_state_dict(tower.state_dict())
         return encoder
@@ -97,9 +103,8 @@ class ExemplarEncoder(CLIPPreTrainedModel):
     def completed(cls, folder, clip, dtype=torch.float32):
         """The encoder of a folder that holds the trained part alone, its tower taken from
         the CLIP in the folder `clip`.  Raises OSError when either is missing."""
-        encoder = cls(CLIPVisionConfig.from_pretrained(folder))
-        tower = CLIPModel.from_pretrained(clip, dtype=torch.float32).vision_model
-        encoder.model.vision_model.load_state_dict(tower.state_dict())
+        encoder = cls._with_tower(CLIPVisionConfig.from_pretrained(folder),
+                                  load_clip(clip)[0].vision_model)
         trained = load_file(Path(folder) / "model.safetensors")
         absent = encoder.load_state_dict(trained, strict=False).missing_keys
         if any(not name.startswith("model.") for name in absent):

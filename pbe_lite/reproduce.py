@@ -60,8 +60,8 @@ class Study:
                  widths=WIDTHS):
         self.runs, self.results, self.weights = Path(runs), Path(results), weights
         self.preset, self.samples, self.pairs, self.seed = preset, samples, pairs, seed
-        self.rows = {**ROWS, "width": tuple(widths.values())}
-        self.titles = {arm: str(width) for width, arm in widths.items()}
+        self.rows = {name: {row: row for row in rows} for name, rows in ROWS.items()}
+        self.rows["width"] = {str(width): arm for width, arm in widths.items()}
         self._records, self._questions = records, None
         for path in self.runs.glob("*/run.json"):
             seen = json.loads(path.read_text())["of"]
@@ -71,11 +71,10 @@ class Study:
 
     def steps(self):
         """The whole plan, in order: what the first lessons need comes first."""
-        plan = []
-        for arm in dict.fromkeys((*IDEAS, *self.rows["width"])):
-            plan += [Step(f"train {arm}", self.runs / arm / "run.json",
-                          self.samples / self.rate() / 60, lambda arm=arm: self.train(arm)),
-                     self.score_step(arm)]
+        plan, minutes = [], self.samples / self.rate() / 60
+        for arm in dict.fromkeys((*IDEAS, *self.rows["width"].values())):
+            plan += [Step(f"train {arm}", self.runs / arm / "run.json", minutes,
+                          lambda arm=arm: self.train(arm)), self.score_step(arm)]
         others = (*BASELINES, "copy_paste", "ground_truth", "shipped")
         plan += [self.score_step(name) for name in others]
         plan.append(Step("write losses", self.runs / "losses.json", 0, self.losses))
@@ -134,10 +133,8 @@ class Study:
             for arm, run in runs.items()})
 
     def table(self, name):
-        rows = {}
-        for row in self.rows[name]:
-            score = json.loads((self.runs / f"{row}.json").read_text())["rows"][row]
-            rows[self.titles[row] if name == "width" else row] = score
+        rows = {title: json.loads((self.runs / f"{row}.json").read_text())["rows"][row]
+                for title, row in self.rows[name].items()}
         self.write(name, {"pairs": self.pairs, "samples": self.samples, "seed": self.seed,
                           "rows": rows})
 

@@ -30,9 +30,13 @@ def sha256(path):
 
 def halve(path):
     """Rewrite a safetensors file with float16 in place of float32."""
-    tensors = load_file(path)
-    save_file({k: v.half() if v.dtype == torch.float32 else v for k, v in tensors.items()},
-              path, metadata={"format": "pt"})
+    _save({k: v.half() if v.dtype == torch.float32 else v
+           for k, v in load_file(path).items()}, path)
+
+
+def _save(tensors, path):
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes it for the owner alone
 
 
 def hashes(folder):
@@ -44,22 +48,23 @@ def hashes(folder):
 def share(arm, weights):
     """Drop the codec and the CLIP tower from an arm's folder when they are, bit by bit,
     those in `weights`; anything else is left as it is."""
-    encoder, vae = arm / "image_encoder" / "model.safetensors", arm / "vae"
-    name = "diffusion_pytorch_model.safetensors"
-    files = (encoder, vae / name, weights / "clip" / "model.safetensors",
-             weights / "codec" / name)
-    if not all(path.exists() for path in files):
+    encoder, clip = (folder / "model.safetensors" for folder in
+                     (arm / "image_encoder", weights / "clip"))
+    if not all(p.exists() for p in (encoder, clip, arm / "vae", weights / "codec")):
         return
-    own, codec, clip, shared_codec = map(load_file, files)
-    tower = {f"model.{k}": v for k, v in clip.items() if k.startswith("vision_model.")}
-    if _contains(own, tower) and _contains(codec, shared_codec):
-        shutil.rmtree(vae)
-        save_file({k: v for k, v in own.items() if k not in tower}, encoder,
-                  metadata={"format": "pt"})
+    own, tower = load_file(encoder), load_file(clip)
+    tower = {f"model.{k}": v for k, v in tower.items() if k.startswith("vision_model.")}
+    same_tower = all(k in own and torch.equal(own[k], v) for k, v in tower.items())
+    if same_tower and _codec(arm / "vae") == _codec(weights / "codec"):
+        shutil.rmtree(arm / "vae")
+        _save({k: v for k, v in own.items() if k not in tower}, encoder)
 
 
-def _contains(tensors, part):
-    return all(k in tensors and torch.equal(tensors[k], v) for k, v in part.items())
+def _codec(folder):
+    """What makes two codecs one: the settings, not where they lay, and the weights."""
+    settings = json.loads((folder / "config.json").read_text())
+    return ({k: v for k, v in settings.items() if not k.startswith("_")},
+            sha256(folder / "diffusion_pytorch_model.safetensors"))
 
 
 def ship(run, weights=WEIGHTS, figures=None):
@@ -76,8 +81,6 @@ def ship(run, weights=WEIGHTS, figures=None):
     for path in target.rglob("*.safetensors"):
         halve(path)
     share(target, weights)
-    for path in target.rglob("*.safetensors"):
-        path.chmod(0o644)  # safetensors writes them for the owner alone
     manifest = read_manifest(weights)
     history = record.pop("history", [])
     every = -(-len(history) // 20) or 1
