@@ -84,7 +84,7 @@ def _in_batches(paint, pairs, batch_size, seed):
 
 
 @lru_cache
-def _galleries():
+def galleries():
     """Per split: object names and their (N, D) features - captions for seen objects,
     the mean over 8 crops for held-out ones, which no caption was ever trained on."""
     model, tokenizer = load_clip()
@@ -101,7 +101,7 @@ def _galleries():
 
 
 @lru_cache
-def _reference(split):
+def reference(split):
     """(N, D) features of real scenes, cut as the pairs' answers are, and what QS needs: a
     mixture of 20 Gaussians fitted to them, and their mean log-likelihood under it."""
     names = object_names("held_out" if split == "held_out" else "train")
@@ -130,7 +130,7 @@ def score(pairs, raw, results, features=None):
     exemplars = embed(load_clip()[0], [p.exemplar for p in pairs])
     right = []
     for feature, pair in zip(features, pairs, strict=True):
-        names, gallery = _galleries()[pair.split]
+        names, gallery = galleries()[pair.split]
         right.append(names[int((gallery @ feature).argmax())] == pair.name)
     truth_seam = np.nanmean([metrics.border_gradient(p.answer, p.hole) for p in pairs])
     rows = zip(pairs, raw, results, strict=True)
@@ -172,7 +172,7 @@ def evaluate_rows(rows, pairs):
                 continue
             asked, *answers = ([v[i] for i in chosen] for v in (pairs, raw, results))
             features = box_features(asked, answers[1])
-            real, mixture, likely = _reference(split)
+            real, mixture, likely = reference(split)
             values = score(asked, *answers, features)
             values["qs"] = 100 * mixture.score_samples(features.numpy()) / likely
             fid = metrics.bootstrap_fid(features, real)

@@ -186,7 +186,7 @@ def test_fid_tells_scenes_from_grey_holes(table):
 
 
 def test_real_scenes_have_a_qs_of_100_and_are_in_no_pair():
-    features, mixture, likely = benchmark._reference("seen")
+    features, mixture, likely = benchmark.reference("seen")
     assert features.shape == (benchmark.REFERENCES, 128)
     scores = 100 * mixture.score_samples(features.numpy()) / likely
     assert scores.mean() == pytest.approx(100)
@@ -311,7 +311,7 @@ def test_the_table_has_a_line_a_row_and_split(table):
 
 
 def test_a_gallery_has_a_unit_vector_for_every_name():
-    galleries = benchmark._galleries()
+    galleries = benchmark.galleries()
     for split, names in (("seen", object_names()), ("held_out", object_names("held_out"))):
         assert galleries[split][0] == names
         norms = galleries[split][1].norm(dim=1)
