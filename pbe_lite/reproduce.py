@@ -6,7 +6,7 @@
 Trains the paper's six arms from the same prior, on the same samples, with the same seed,
 so that a difference between two of them is the idea's, and three bottlenecks of other
 widths; scores each on the benchmark; and writes Table 1 (against other methods), Table 2
-(what each idea adds) and the widths to `data/results/`.  A step whose file is there is
+(what each idea adds), the widths and what guidance does to `final` to `data/results/`.  A step whose file is there is
 not done again.
 """
 
@@ -33,6 +33,7 @@ from pbe_lite.weights import WEIGHTS
 SAMPLES = 80_000  # an arm; the shipped `final`, which the demos show, has seen more
 IDEAS = ("bottleneck", "naive", "final", "augment", "naive_augment", "scratch")
 WIDTHS = {1: "bottleneck", 4: "tokens_4", 16: "tokens_16", 64: "tokens_64"}
+SCALES = {"1": "final@1", "2": "final@2", "3": "final"}  # the arm's guidance: its own is 3
 ROWS = {
     "table1": ("copy_paste", *BASELINES, "shipped", "ground_truth"),
     "table2": ("copy_paste", "scratch", "naive", "naive_augment", "bottleneck", "augment",
@@ -62,6 +63,7 @@ class Study:
         self.preset, self.samples, self.pairs, self.seed = preset, samples, pairs, seed
         self.rows = {name: {row: row for row in rows} for name, rows in ROWS.items()}
         self.rows["width"] = {str(width): arm for width, arm in widths.items()}
+        self.rows["guidance"] = SCALES
         self._records, self._questions = records, None
         for path in self.runs.glob("*/run.json"):
             seen = json.loads(path.read_text())["of"]
@@ -75,7 +77,8 @@ class Study:
         for arm in dict.fromkeys((*IDEAS, *self.rows["width"].values())):
             plan += [Step(f"train {arm}", self.runs / arm / "run.json", minutes,
                           lambda arm=arm: self.train(arm)), self.score_step(arm)]
-        others = (*BASELINES, "copy_paste", "ground_truth", "shipped")
+        others = (*BASELINES, "copy_paste", "ground_truth", "shipped",
+                  *(name for name in SCALES.values() if "@" in name))
         plan += [self.score_step(name) for name in others]
         plan.append(Step("write losses", self.runs / "losses.json", 0, self.losses))
         return plan + [Step(f"write {name}", self.runs / f"{name}.json", 0,
@@ -117,11 +120,13 @@ class Study:
         elif name in ("copy_paste", "ground_truth"):
             answers = ([p.pasted if name == "copy_paste" else p.answer for p in pairs],) * 2
         else:
+            arm, _, scale = name.partition("@")
             folder = self.weights / "final" if name == "shipped" else \
-                self.runs / name / "weights"
+                self.runs / arm / "weights"
             pipe = PaintByExamplePipeline.from_pretrained(folder)
             pipe.set_progress_bar_config(disable=True)
-            answers = paint_pairs(pipe, pairs, seed=self.seed)
+            answers = paint_pairs(pipe, pairs, float(scale) if scale else None,
+                                  seed=self.seed)
         write_json(evaluate_rows({name: answers}, pairs), self.runs / f"{name}.json")
 
     def losses(self):

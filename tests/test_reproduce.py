@@ -2,12 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pbe_lite import reproduce
-from pbe_lite.evaluate import BASELINES, METRICS
+from pbe_lite.evaluate import BASELINES, METRICS, paint_pairs, read_results, score
+from pbe_lite.metrics import bootstrap
+from pbe_lite.pairs import make_pair
+from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.reproduce import IDEAS, ROWS, Study
+from pbe_lite.weights import WEIGHTS
 
+CELLS = ("leak", "clip_score", "right_object")
 WIDTHS = {1: "bottleneck", 4: "tokens_4"}  # a tiny exemplar has four patches
 
 
@@ -31,20 +37,23 @@ def study(tmp_path, records, weights, tiny, objective):
 def test_every_row_of_every_table_is_made(study, tmp_path, capsys):
     study().run()
     read = lambda name: json.loads((tmp_path / "results" / f"{name}.json").read_text())
-    tables = {name: read(name) for name in ("table1", "table2", "width")}
+    tables = {name: read(name) for name in ("table1", "table2", "width", "guidance")}
     assert set(tables["table1"]["rows"]) == {
         "copy_paste", *BASELINES, "shipped", "ground_truth"}
     assert set(tables["table2"]["rows"]) == {"copy_paste", *IDEAS, "ground_truth"}
     assert list(tables["width"]["rows"]) == ["1", "4"]
     assert tables["width"]["rows"]["1"] == tables["table2"]["rows"]["bottleneck"]
+    scales = tables["guidance"]["rows"]
+    assert scales["3"] == tables["table2"]["rows"]["final"] and len(
+        {json.dumps(row) for row in scales.values()}) == 3
     for table in tables.values():
         assert (table["pairs"], table["samples"], table["seed"]) == (4, 8, 0)
         for row in table["rows"].values():
             assert row.keys() == {"seen", "held_out"}
             assert all(split.keys() == set(METRICS) for split in row.values())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("train bottleneck: about") and "25 steps" in lines[0]
-    assert lines[-1].startswith("write width") and "1 steps" in lines[-1]
+    assert lines[0].startswith("train bottleneck: about") and "28 steps" in lines[0]
+    assert lines[-1].startswith("write guidance") and "1 steps" in lines[-1]
     assert set(read("losses")) == {*IDEAS, "tokens_4"}
     different = {json.dumps(row) for row in tables["table2"]["rows"].values()}
     assert len(different) == len(ROWS["table2"])
@@ -80,13 +89,13 @@ def test_the_plan_tells_what_is_left_and_does_nothing(study, monkeypatch, capsys
     monkeypatch.setattr(reproduce, "Study", lambda *args, **options: begun)
     reproduce.main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert "25 of 25 steps are left" in lines[-1]
+    assert "28 of 28 steps are left" in lines[-1]
     assert not list(begun.runs.rglob("*"))
     begun.runs.mkdir()
     (begun.runs / "poisson.json").write_text("{}")
     reproduce.main(["--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert "24 of 25 steps are left" in lines[-1]
+    assert "27 of 28 steps are left" in lines[-1]
     assert [li for li in lines if li.split()[0] == "done"] == ["    done  score poisson"]
 
 
@@ -107,3 +116,35 @@ def test_arms_of_another_number_of_samples_are_not_mixed_in(study):
     study(samples=11)  # 11 // 4 * 4 is 8
     with pytest.raises(ValueError, match="samples must be 8, as .*naive.*, not 12"):
         study(samples=12)
+
+
+@pytest.fixture(scope="module")
+def recomputed():
+    """{shipped arm: per-pair values of the published questions 0, 2, ... 78}."""
+    pairs, values = [make_pair(i) for i in range(0, 80, 2)], {}
+    for arm in ("naive", "bottleneck", "final"):
+        pipe = PaintByExamplePipeline.from_pretrained(WEIGHTS / arm)
+        pipe.set_progress_bar_config(disable=True)
+        values[arm] = score(pairs, *paint_pairs(pipe, pairs, batch_size=20))
+    return values
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("table, row, arm", [
+    ("table1", "shipped", "final"), ("table2", "naive", "naive"),
+    ("table2", "bottleneck", "bottleneck"), ("width", "1", "bottleneck")])
+def test_the_published_cells_come_from_the_shipped_weights(table, row, arm, cell,
+                                                           recomputed):
+    stated = read_results(table)["rows"][row]["seen"][cell]
+    ours = bootstrap(recomputed[arm][cell])
+    # 40 pairs scatter sqrt(200 / 40) times as widely as the table's 200
+    reach = np.sqrt(200 / 40) * (stated["high"] - stated["low"]) / 2
+    assert abs(ours["mean"] - stated["mean"]) < reach
+    assert ours["low"] <= stated["mean"] <= ours["high"]
+
+
+def test_another_rows_cells_would_be_noticed(recomputed):
+    rows = read_results("table2")["rows"]
+    for cell in CELLS:
+        ours = bootstrap(recomputed["bottleneck"][cell])
+        assert rows["naive"]["seen"][cell]["mean"] > ours["high"]
