@@ -308,6 +308,9 @@ def test_the_table_has_a_line_a_row_and_split(table):
     (line,) = [li for li in lines if li.startswith("| copy_paste | seen |")]
     assert "1.00 [1.00, 1.00]" in line and "identical" in line
     assert {li.count("|") for li in lines} == {3 + len(METRICS)}
+    (short,) = format_table({"rows": {"x": table["rows"]["copy_paste"]}}, ("leak",),
+                            ["held_out"]).splitlines()[2:]
+    assert short == "| x | held_out | 1.00 [1.00, 1.00] |"
 
 
 def test_a_gallery_has_a_unit_vector_for_every_name():
@@ -330,10 +333,16 @@ def test_guidance_and_steps_are_by_default_the_pipelines_own(pipe):
     assert table == evaluate(pipe, "tiny", pairs=2, guidance_scale=1.5, steps=2)
 
 
-def test_the_readme_shows_the_results_file():
+SHOWN = ("leak", "right_object", "clip_score", "clip_fid", "seam")  # in the README's tables
+
+
+def test_the_readme_shows_the_results_files():
     table = json.loads((DATA / "results" / "final.json").read_text())
     assert table["pairs"] == benchmark.PAIRS
-    assert format_table(table) in (DATA.parent / "README.md").read_text()
+    readme = (DATA.parent / "README.md").read_text()
+    assert format_table(table) in readme
+    for name in ("table1", "table2"):
+        assert format_table(read_results(name), SHOWN, ["seen"]) in readme
 
 
 def test_results_are_read_by_name():
