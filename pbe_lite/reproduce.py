@@ -6,8 +6,8 @@
 Trains the paper's six arms from the same prior, on the same samples, with the same seed,
 so that a difference between two of them is the idea's, and three bottlenecks of other
 widths; scores each on the benchmark; and writes Table 1 (against other methods), Table 2
-(what each idea adds), the widths and what guidance does to `final` to `data/results/`.  A step whose file is there is
-not done again.
+(what each idea adds), the widths and what guidance does to `final` to `data/results/`.  A
+step whose file is there is not done again.
 """
 
 import argparse

@@ -185,6 +185,19 @@ def test_fid_tells_scenes_from_grey_holes(table):
         assert 0 < truth < grey / 2
 
 
+def test_whole_pictures_show_a_wall_that_boxes_hide(all_pairs):
+    pairs = all_pairs[::4]
+    walls, right = [], [p.answer for p in pairs]
+    for p, other in zip(pairs, pairs[7:] + pairs[:7]):
+        alpha = p.truth.alpha[..., None]
+        mixed = alpha * p.truth.image + (1 - alpha) * other.source.clean
+        walls.append(np.where(p.hole[..., None], mixed, p.answer).astype(np.uint8))
+    by_box, whole = (
+        metrics.clip_fid(features(walls), features(right)) for features in
+        (lambda ys: benchmark.box_features(pairs, ys), benchmark.picture_features))
+    assert whole > 1.3 * by_box
+
+
 def test_real_scenes_have_a_qs_of_100_and_are_in_no_pair():
     features, mixture, likely = benchmark.reference("seen")
     assert features.shape == (benchmark.REFERENCES, 128)
