@@ -79,8 +79,8 @@ def test_stopped_in_the_middle_it_does_only_what_is_left(study, tmp_path, monkey
     done.append("again")
     study().run()
     assert done[5:9] == ["train final", "final", "train augment", "augment"]
-    assert done[-9:] == ["train tokens_4", "tokens_4", *BASELINES, "copy_paste",
-                         "ground_truth", "shipped"]
+    assert done[-11:] == ["train tokens_4", "tokens_4", *BASELINES, "copy_paste",
+                          "ground_truth", "shipped", "final@1", "final@2"]
     assert len(done) == len(set(done))
 
 
