@@ -1,2 +1,0 @@
-cd /work/main; unset PBE_PROFILE; export OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1
-for n in "$@"; do cp /tmp/drafts/$n*.ipynb notebooks/; /usr/bin/time -f "$n %e s" .venv/bin/jupyter nbconvert --to notebook --execute --allow-errors --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=900 notebooks/$n*.ipynb 2>&1 | tail -3; done
