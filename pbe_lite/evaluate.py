@@ -200,14 +200,14 @@ def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=None, steps=None, seed=0):
             "steps": steps, "seed": seed}
 
 
-def format_table(table, metrics=METRICS, only=("seen", "held_out")):
+def format_table(table, columns=METRICS, only=("seen", "held_out")):
     """The JSON as a Markdown table, a line a row and split, with 95 % intervals."""
-    lines = [["row", "pairs", *metrics], ["---"] * (2 + len(metrics))]
+    lines = [["row", "pairs", *columns], ["---"] * (2 + len(columns))]
     for row, splits in table["rows"].items():
         for split in filter(splits.get, only):
             cells = ["identical" if v.get("exact") else "-" if v["mean"] is None else
                      f"{v['mean']:.2f} [{v['low']:.2f}, {v['high']:.2f}]"
-                     for v in map(splits[split].get, metrics)]
+                     for v in map(splits[split].get, columns)]
             lines.append([row, split, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

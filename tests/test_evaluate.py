@@ -185,6 +185,15 @@ def test_fid_tells_scenes_from_frames_and_these_from_grey_holes(table):
         assert 0 < truth < pasted < grey
 
 
+def test_fid_of_many_scenes_is_less_than_half_that_of_grey_holes(all_pairs):
+    pairs = [p for p in all_pairs if p.split == "seen"][:100]
+    grey = [np.where(p.hole[..., None], np.uint8(128), p.answer) for p in pairs]
+    truth, grey = (metrics.clip_fid(benchmark.picture_features(pictures),
+                                    benchmark.reference("seen")[0])
+                   for pictures in ([p.answer for p in pairs], grey))
+    assert 0 < truth < grey / 2
+
+
 def test_whole_pictures_show_a_wall_that_boxes_hide(all_pairs):
     pairs = all_pairs[::4]
     walls, right = [], [p.answer for p in pairs]
