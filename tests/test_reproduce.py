@@ -132,7 +132,7 @@ def recomputed():
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("table, row, arm", [
     ("table1", "shipped", "final"), ("table2", "naive", "naive"),
-    ("table2", "bottleneck", "bottleneck")])
+    ("table2", "bottleneck", "bottleneck"), ("width", "1", "bottleneck")])
 def test_the_published_cells_come_from_the_shipped_weights(table, row, arm, cell,
                                                            recomputed):
     stated = read_results(table)["rows"][row]["seen"][cell]
