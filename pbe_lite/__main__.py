@@ -1,4 +1,4 @@
-"""python -m pbe_lite edit | demo | evaluate | check | ship: what needs no notebook."""
+"""python -m pbe_lite edit | demo | evaluate | check | check-data | ship: no notebook."""
 
 import argparse
 import sys
@@ -13,7 +13,8 @@ from pbe_lite.weights import WEIGHTS, read_manifest, ship
 
 def _pipeline(args):
     from pbe_lite.pipeline import PaintByExamplePipeline
-    return PaintByExamplePipeline.from_pretrained(args.model)
+    checker = not getattr(args, "no_safety_checker", False)
+    return PaintByExamplePipeline.from_pretrained(args.model, safety_checker=checker)
 
 
 def edit(args):
@@ -27,6 +28,8 @@ def edit(args):
     out = _pipeline(args)(
         image=image, mask=mask, exemplar=exemplar, steps=args.steps,
         guidance_scale=args.guidance, seed=args.seed, samples=args.samples)
+    if any(out.nsfw_content_detected or ()):
+        print("the safety checker objected to what was painted: that is black now")
     for i, image in enumerate(out.images):
         path = args.out if i == 0 else args.out.with_stem(f"{args.out.stem}-{i}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +69,13 @@ def check(args):
     sys.exit(0 if check_environment() else 1)
 
 
+def check_folder(args):
+    """What is wrong with a folder of training data, file by file."""
+    from pbe_lite.checkdata import check_data
+    sys.exit(0 if check_data(args.data, args.split, tuple(args.area), args.index,
+                             args.limit) else 1)
+
+
 def ship_run(args):
     """Copy a run's weights to data/weights in half precision, with its manifest entry."""
     print(ship(args.run))
@@ -91,6 +101,8 @@ def main(argv=None):
         sub.add_argument(name, type=Path, required=True)
     sub.add_argument("--model", default=WEIGHTS / "final", help="a folder or a hub's name")
     sub.add_argument("--samples", type=int, default=1)
+    sub.add_argument("--no-safety-checker", action="store_true",
+                     help="do without the one published with some models")
     sampling(sub)
     sub = command(demo)
     sub.add_argument("--model", default=WEIGHTS / "final")
@@ -103,6 +115,13 @@ def main(argv=None):
     sub.add_argument("--json", type=Path)
     sampling(sub)
     command(check)
+    sub = command(check_folder, "check-data")
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--split", default="train", help="of Open Images")
+    sub.add_argument("--area", type=float, nargs=2, default=(.02, .8),
+                     metavar=("LEAST", "MOST"), help="share of the picture, as in training")
+    sub.add_argument("--index", type=Path, help="where the index is made; default: --data")
+    sub.add_argument("--limit", type=int, help="decode only so many images")
     sub = command(ship_run, "ship")
     sub.add_argument("--run", type=Path, required=True)
     args = parser.parse_args(argv)

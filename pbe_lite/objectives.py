@@ -12,22 +12,17 @@ import math
 
 import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    UNet2DConditionModel,
-)
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 
 from pbe_lite import clip as lite_clip
 from pbe_lite.augment import squash
-from pbe_lite.codec import PatchCodec
-from pbe_lite.exemplar import ExemplarEncoder
 from pbe_lite.parts import Contrastive, Objective, Reconstruction
 from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.presets import ARMS, Arm  # noqa: F401
+from pbe_lite.records import Skipped
+from pbe_lite.starts import from_weights, read_codec
 from pbe_lite.triplets import Triplets, sample_rng, to_signed
-from pbe_lite.unet import build_unet, fold_one_token, unet_input, widen_conv_in
+from pbe_lite.unet import build_unet, fold_one_token, unet_input
 
 NOISE = 1  # the purpose of a sample's second generator
 
@@ -53,14 +48,12 @@ class Diffusion(Objective):
     z_t = sqrt(a_t) z + sqrt(1 - a_t) eps; the U-Net predicts eps as in the paper, or z,
     as the preset says, and the loss is the squared error over the whole latent."""
 
-    def __init__(self, preset, records, weights, seed):
+    def __init__(self, preset, records, seed, codec):
         super().__init__(preset, records, seed)
         if preset.prediction not in ("epsilon", "sample"):
             raise ValueError("preset.prediction must be 'epsilon' or 'sample', "
                              f"got {preset.prediction!r}")
-        codec = PatchCodec if preset.name == "lite" else AutoencoderKL
-        self.codec = codec.from_pretrained(
-            weights / "codec", torch_dtype=torch.float32).requires_grad_(False)
+        self.codec = codec.requires_grad_(False)
         self.scheduler = build_scheduler(preset)
         self.unet = None
 
@@ -101,7 +94,7 @@ class TextPrior(Diffusion):
     """The miniature Stable Diffusion: caption -> scene; 10 % empty captions."""
 
     def __init__(self, preset, records, weights, seed):
-        super().__init__(preset, records, weights, seed)
+        super().__init__(preset, records, seed, read_codec(preset, weights))
         model, self.tokenizer = lite_clip.load_clip(weights / "clip")
         self.text = model.text_model.requires_grad_(False)
         self.unet = build_unet(preset, preset.latent_channels)
@@ -124,34 +117,27 @@ class TextPrior(Diffusion):
 
 
 class Inpaint(Diffusion):
-    """An arm of the paper: fill the hole with the exemplar's object (section 3.1)."""
+    """An arm of the paper: fill the hole with the exemplar's object (section 3.1).
 
-    def __init__(self, preset, records, weights, seed, arm="final"):
-        super().__init__(preset, records, weights, seed)
-        self.traits = ARMS[arm]
-        augment = self.traits.augment
+    It begins with the parts of `start`, see `starts`, by default with those in `weights`;
+    U-Net, mapper, projection and null vector are trained."""
+
+    def __init__(self, preset, records, weights, seed, arm="final", start=None):
+        traits = ARMS[arm]
+        start = start or from_weights(preset, traits, weights)
+        super().__init__(preset, records, seed, start.codec)
+        self.traits, augment = traits, traits.augment
         self.triplets = Triplets(records, preset, seed, augment, augment)
-        clip, _ = lite_clip.load_clip(weights / "clip")
-        self.encoder = ExemplarEncoder.around(clip.vision_model, preset, self.traits.tokens)
-        if self.traits.prior:
-            self.unet = UNet2DConditionModel.from_pretrained(
-                weights / "prior" / "unet", torch_dtype=torch.float32)
-            widen_conv_in(self.unet, preset.unet_channels)
-        else:
-            self.unet = build_unet(preset)
+        self.encoder = start.encoder.requires_grad_(True)
+        self.encoder.model.requires_grad_(False)
+        self.unet = start.unet.requires_grad_(True)
         if self.traits.tokens == "class":
             fold_one_token(self.unet)
         self.encoder.uncond_vector.requires_grad_(self.traits.null)
 
-    def start_from(self, pipe):
-        """Take over a trained pipeline's weights.
-
-        Raises ValueError when its tokens, and RuntimeError when its sizes differ."""
-        if pipe.image_encoder.tokens != self.traits.tokens:
-            raise ValueError(f"init must be a model with {self.traits.tokens!r} tokens, "
-                             f"got one with {pipe.image_encoder.tokens!r}")
-        self.encoder.load_state_dict(pipe.image_encoder.state_dict())
-        self.unet.load_state_dict(pipe.unet.state_dict())
+    def log_skipped(self, folder):
+        self.triplets.skipped = Skipped(folder)
+        return self.triplets.skipped
 
     def sample(self, epoch, index):
         triplet = self.triplets[epoch, index]
@@ -178,13 +164,16 @@ class Inpaint(Diffusion):
         ).save_pretrained(folder)
 
 
-def build_objective(name, preset, records, weights, seed=0):
-    """The objective called `name`; raises ValueError for an unknown one."""
+def build_objective(name, preset, records, weights, seed=0, start=None):
+    """The objective called `name`; an arm begins with the parts of `start`, a
+    `starts.Start`, by default with those in `weights`.
+
+    Raises ValueError for an unknown one."""
     simple = {"clip": Contrastive, "codec": Reconstruction, "prior": TextPrior}
     if name in simple:
         objective = simple[name](preset, records, weights, seed)
     elif name in ARMS:
-        objective = Inpaint(preset, records, weights, seed, name)
+        objective = Inpaint(preset, records, weights, seed, name, start)
     else:
         raise ValueError(f"arm must be one of {[*simple, *ARMS]}, got {name!r}")
     objective.arm = name

@@ -1,8 +1,9 @@
-"""Open Images' own layout <-> a `datasets.Dataset` of images with boxes.
+"""Open Images' own layout, of photographs or of the miniature world.
 
-    folder/train/<ImageID>.jpg
+    folder/train/<ImageID>.jpg                or shards of images, see `sources`
     folder/train-annotations-bbox.csv         one row a box, coordinates as fractions
     folder/class-descriptions-boxable.csv     LabelName,DisplayName
+    folder/index-train-0.02-0.8/              made from these at the first call
 
 The miniature world is written in this layout too, so that the lite run goes through the
 very loader that the full run uses.
@@ -11,56 +12,76 @@ very loader that the full run uses.
 import csv
 from pathlib import Path
 
-import datasets
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
+from pyarrow import csv as arrow_csv
 from tqdm.auto import tqdm
 
+from pbe_lite.index import ROW, build_index, fingerprint
+from pbe_lite.records import Records
+from pbe_lite.sources import open_images
 from pbe_lite.tabletop import Scene, object_names
 
 COLUMNS = ("ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded "
            "IsTruncated IsGroupOf IsDepiction IsInside").split()
-BOX = ["XMin", "YMin", "XMax", "YMax"]
+CORNERS = ("XMin", "YMin", "XMax", "YMax")
+BLOCK = 16 << 20  # bytes of CSV in memory at a time
 
 
-def _csv_path(folder, pattern):
+def find_csv(folder, pattern):
+    """The first CSV file of the pattern; FileNotFoundError where there is none."""
     found = sorted(Path(folder).glob(pattern))
     if not found:
         raise FileNotFoundError(f"no {pattern} in {folder}: expected Open Images' layout")
     return found[0]
 
 
-def _class_names(folder):
-    path = _csv_path(folder, "*class-descriptions*.csv")
+def class_names(path):
+    """{code: display name}; the CSV may have a header."""
     with open(path, newline="", encoding="utf8") as f:
         return {row[0]: row[1] for row in csv.reader(f) if row and row[0] != "LabelName"}
 
 
-def load_open_images(folder, split="train", area=(.02, .8)):
-    """Read Open Images' CSVs into a `datasets.Dataset`, one row an image.
+def csv_rows(path, names):
+    """Batches (schema `index.ROW`) of an annotations CSV, `BLOCK` bytes at a time.
 
-    Columns: `image_id`; `image` (decoded when read); `boxes`, (N, 4) of x0, y0, x1, y1
-    as fractions; `labels`, N display names (the code of a class without description).
+    names: {code: display name}; a class that is not in it keeps its code.  Columns other
+    than ImageID, LabelName and the corners may be there or not.  Raises ValueError,
+    naming the file, for a missing column and for what is no number."""
+    types = {"ImageID": pa.string(), "LabelName": pa.string(),
+             **dict.fromkeys(CORNERS, pa.float64())}
+    codes, words = (pa.array(list(v), pa.string()) for v in (names, names.values()))
+    try:
+        for batch in arrow_csv.open_csv(
+                path, read_options=arrow_csv.ReadOptions(block_size=BLOCK),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=list(types), column_types=types)):
+            found = pc.index_in(batch["LabelName"], value_set=codes)
+            label = pc.coalesce(words.take(found), batch["LabelName"])
+            corners = [batch[name] for name in CORNERS]
+            yield pa.RecordBatch.from_arrays([batch["ImageID"], *corners, label],
+                                             schema=ROW)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def load_open_images(folder, split="train", area=(.02, .8), index=None):
+    """Open Images' boxes and images as `Records`, one an image.
+
     Boxes whose area is outside `area` (fractions of the picture; the paper keeps .02 to
-    .8) are dropped, and images without a box left are too.  Raises FileNotFoundError
-    for a missing CSV and ValueError when no box is left."""
+    .8) are dropped, and images without a box left are too.  The index is made in
+    `index`, by default beside the CSV files, at the first call and again whenever they
+    have changed.  Raises FileNotFoundError for a missing CSV or folder and ValueError
+    when no box is left."""
     folder = Path(folder)
-    rows = pd.read_csv(_csv_path(folder, f"*{split}-annotations-bbox.csv"),
-                       usecols=["ImageID", "LabelName", *BOX],
-                       dtype={"ImageID": str, "LabelName": str})
-    size = (rows.XMax - rows.XMin) * (rows.YMax - rows.YMin)
-    rows = rows[size.between(*area)]
-    if rows.empty:
-        raise ValueError(f"area={area} leaves no box of {split} in {folder}")
-    names = rows.LabelName.map(_class_names(folder))
-    rows = rows.assign(label=names.fillna(rows.LabelName))
-    records = {"image_id": [], "image": [], "boxes": [], "labels": []}
-    for image_id, group in rows.groupby("ImageID", sort=True):
-        records["image_id"].append(image_id)
-        records["image"].append(str(folder / split / f"{image_id}.jpg"))
-        records["boxes"].append(group[BOX].to_numpy().tolist())
-        records["labels"].append(group.label.tolist())
-    return datasets.Dataset.from_dict(records).cast_column("image", datasets.Image())
+    boxes = find_csv(folder, f"*{split}-annotations-bbox.csv")
+    classes = find_csv(folder, "*class-descriptions*.csv")
+    images = open_images(folder / split)
+    index = Path(index or folder / f"index-{split}-{area[0]:g}-{area[1]:g}")
+    build_index(index, csv_rows(boxes, class_names(classes)), images.locate, area,
+                fingerprint(boxes, classes, *images.files()), f"{split} in {folder}")
+    return Records(index, images)
 
 
 def write_tabletop(folder, seeds, size=128, split="train"):
@@ -71,8 +92,9 @@ def write_tabletop(folder, seeds, size=128, split="train"):
     folder = Path(folder)
     annotations = folder / f"{split}-annotations-bbox.csv"
     if annotations.exists():
-        there = pd.read_csv(annotations, usecols=["ImageID"], dtype=str).ImageID
-        if list(there) != [f"{seed:016x}" for seed in seeds]:
+        with open(annotations, newline="", encoding="utf8") as f:
+            there = [row["ImageID"] for row in csv.DictReader(f)]
+        if there != [f"{seed:016x}" for seed in seeds]:
             raise ValueError(f"folder {folder} holds other scenes of {split!r} than those "
                              "asked for: delete it, or give another")
         return folder

@@ -40,6 +40,19 @@ def trainable(module):
     return {n: p for n, p in module.named_parameters() if p.requires_grad}
 
 
+def adamw(parameters, preset, lr, betas):
+    """AdamW; with `preset.adam8bit` that of bitsandbytes, whose two moments take 2 bytes a
+    parameter in place of 8.  Raises ValueError where that is not installed."""
+    if not preset.adam8bit:
+        return torch.optim.AdamW(parameters, lr=lr, betas=betas, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise ValueError("adam8bit needs bitsandbytes; run: pip install bitsandbytes") \
+            from None
+    return AdamW8bit(parameters, lr=lr, betas=betas)
+
+
 def build_optimizers(objective):
     """[AdamW] or [AdamW, MatrixMuon] over all that an objective trains; on the device
     where it will be trained.  An objective with a rate of its own keeps to AdamW."""
@@ -48,8 +61,8 @@ def build_optimizers(objective):
     hidden = {n: p for n, p in parameters.items() if muon_lr and p.ndim > 1
               and not any(part in NOT_HIDDEN for part in n.split("."))}
     rest = [p for n, p in parameters.items() if n not in hidden]
-    optimizers = [torch.optim.AdamW(rest, lr=objective.lr or preset.lr,
-                                    betas=objective.betas or preset.betas, fused=True)]
+    optimizers = [adamw(rest, preset, objective.lr or preset.lr,
+                        objective.betas or preset.betas)]
     if hidden:
         optimizers.append(MatrixMuon(hidden.values(), muon_lr))
     for optimizer in optimizers:

@@ -17,6 +17,7 @@ class Objective(nn.Module):
     """Base of all objectives; `export(folder)` writes what was trained."""
 
     batch_size = lr = betas = None  # None: the preset's
+    divisible = True  # whether the loss of a batch is the mean of its parts' losses
 
     arm = None
 
@@ -30,11 +31,16 @@ class Objective(nn.Module):
     def __getitem__(self, key):
         return self.sample(*key)
 
+    def log_skipped(self, folder):
+        """Have images that cannot be read written down in `folder`, where they can be
+        skipped; what is written down, a `records.Skipped`, or None."""
+
 
 class Contrastive(Objective):
     """CLIP's symmetric loss; crops of the same object in a batch are all positives."""
 
     batch_size, lr, betas = 256, 1e-3, (.9, .999)
+    divisible = False  # every sample is contrasted with all others of the batch
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
@@ -75,8 +81,8 @@ class Reconstruction(Objective):
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
-        images = [to_signed(squash(r["image"], preset.resolution)) for r in
-                  records.select(range(min(512, len(records))))]
+        images = [to_signed(squash(records[i]["image"], preset.resolution))
+                  for i in range(min(512, len(records)))]
         self.codec = PatchCodec(preset.latent_factor, preset.latent_channels)
         self.codec.fit(torch.stack(images))
 

@@ -8,19 +8,16 @@ back with a feathered edge, so that pixels outside the hole stay exactly as they
 import inspect
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
-from diffusers import schedulers as diffusers_schedulers
+from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
 
 from pbe_lite import canvas
 from pbe_lite.augment import squash
-from pbe_lite.codec import PatchCodec
-from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.published import read_index, read_parts, read_safety
 from pbe_lite.triplets import to_clip, to_signed
 from pbe_lite.unet import fold_one_token, unet_input
 
@@ -28,9 +25,11 @@ from pbe_lite.unet import fold_one_token, unet_input
 @dataclass
 class EditOutput(BaseOutput):
     """`images`: one a sample, in the order of their seeds, all of the source's size (of
-    the model's with `paste=False`)."""
+    the model's with `paste=False`).  `nsfw_content_detected`: for each whether the safety
+    checker objected, and what was painted is black; None without a checker."""
 
     images: list
+    nsfw_content_detected: list = None
 
 
 class PaintByExamplePipeline(DiffusionPipeline):
@@ -38,47 +37,39 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
     `vae` is an AutoencoderKL or a PatchCodec; `image_encoder` an ExemplarEncoder;
     `unet` takes [z_t, z_masked, mask]; `scheduler` is any of diffusers' that knows its
-    `prediction_type`; `guidance_scale` and `steps` are what a call uses by default."""
+    `prediction_type`; `guidance_scale` and `steps` are what a call uses by default.
+    `safety_checker`, with its `feature_extractor`, blackens what it objects to."""
 
-    model_cpu_offload_seq = "image_encoder->unet->vae"
+    model_cpu_offload_seq = "image_encoder->unet->vae->safety_checker"
+    _optional_components = ["safety_checker", "feature_extractor"]
 
-    def __init__(self, vae, image_encoder, unet, scheduler, guidance_scale=5.0, steps=50):
+    def __init__(self, vae, image_encoder, unet, scheduler, guidance_scale=5.0, steps=50,
+                 safety_checker=None, feature_extractor=None):
         super().__init__()
         self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet,
-                              scheduler=scheduler)
+                              scheduler=scheduler, safety_checker=safety_checker,
+                              feature_extractor=feature_extractor)
         self.register_to_config(guidance_scale=guidance_scale, steps=steps)
 
     @classmethod
-    def from_pretrained(cls, path, torch_dtype=torch.float32, **kwargs):
-        """Load from a folder in diffusers' layout, or from a hub's name.
+    def from_pretrained(cls, path, torch_dtype=torch.float32, safety_checker=True, **hub):
+        """Load from a folder in diffusers' layout, or from a hub's name such as
+        "Fantasy-Studio/Paint-by-Example".
 
         A folder under `data/weights` holds no `vae`: its codec and its frozen CLIP tower
         lie in the folders beside it, once for all; `save_pretrained` writes them all.
-        Raises OSError when there is no such model."""
-        index = cls.load_config(path, **kwargs)
-        kwargs["torch_dtype"] = torch_dtype
-        codec = PatchCodec if index["vae"][1] == "PatchCodec" else AutoencoderKL
-        scheduler = getattr(diffusers_schedulers, index["scheduler"][1])
-        if Path(path).is_dir() and not (Path(path) / "vae").exists():
-            shelf = Path(path).resolve().parent
-            vae = codec.from_pretrained(shelf / "codec", **kwargs)
-            encoder = ExemplarEncoder.completed(
-                Path(path) / "image_encoder", shelf / "clip", torch_dtype)
-        else:
-            vae = codec.from_pretrained(path, subfolder="vae", **kwargs)
-            encoder = ExemplarEncoder.from_pretrained(
-                path, subfolder="image_encoder", dtype=torch_dtype)
-        pipe = cls(
-            vae=vae,
-            image_encoder=encoder,
-            unet=UNet2DConditionModel.from_pretrained(path, subfolder="unet", **kwargs),
-            scheduler=scheduler.from_pretrained(path, subfolder="scheduler"),
-            **{k: index[k] for k in ("guidance_scale", "steps") if k in index},
-        )
-        if encoder.tokens == "class":
+        torch_dtype: float32, float16 or bfloat16; `safety_checker=None` leaves out the one
+        that was published with a model; hub: variant, revision, cache_dir, token and the
+        like.  Raises OSError when there is no such model, and ValueError when it is none
+        of Paint by Example."""
+        index = read_index(path, **hub)
+        parts = read_parts(path, index, torch_dtype, **hub)
+        if safety_checker:
+            parts |= read_safety(path, index, torch_dtype, **hub)
+        pipe = cls(**parts, **{k: index[k] for k in ("guidance_scale", "steps")
+                               if k in index})
+        if pipe.image_encoder.tokens == "class":
             fold_one_token(pipe.unet)
-        for model in (pipe.vae, pipe.image_encoder, pipe.unet):
-            model.eval()
         return pipe
 
     @property
@@ -181,11 +172,22 @@ class PaintByExamplePipeline(DiffusionPipeline):
             square.expand(samples, -1, -1, -1), square_hole.expand(samples, 1, -1, -1),
             pixels.expand(samples, -1, -1, -1), self.noise(range(seed, seed + samples)),
             guidance_scale, steps, generators, callback)
-        painted = to_bytes(painted)
+        painted, flags = self.check_safety(to_bytes(painted))
         if paste:
             painted = [canvas.paste(source, p, hole, window) for p in painted]
         self.maybe_free_model_hooks()
-        return EditOutput(images=[_as_type(p, output_type) for p in painted])
+        return EditOutput(images=[_as_type(p, output_type) for p in painted],
+                          nsfw_content_detected=flags)
+
+    def check_safety(self, painted):
+        """(B, S, S, 3) uint8 -> the same with black in place of what the safety checker
+        objects to, and B bools; without a checker the same and None."""
+        if self.safety_checker is None:
+            return painted, None
+        pixels = self.feature_extractor([Image.fromarray(p) for p in painted],
+                                        return_tensors="pt").pixel_values
+        pixels = pixels.to(self.unet.device, self.safety_checker.dtype)
+        return self.safety_checker(images=painted.copy(), clip_input=pixels)
 
     def _check_numbers(self, guidance_scale, steps, seed, samples, context, output_type):
         most = self.scheduler.config.num_train_timesteps

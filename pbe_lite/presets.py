@@ -16,8 +16,11 @@ class Preset:
     """One scale.  Sizes are in pixels, channels or samples; `lr` is AdamW's peak rate,
     `betas` are its decays; `muon_lr` is Muon's for hidden weights (0: AdamW for all);
     `timesteps` = (m, s): t / 1000 of a training sample is the sigmoid of N(m, s^2), as in
-    Esser et al. (2024); empty: uniform.  `unet["attention_head_dim"]` is, in diffusers,
-    the number of heads."""
+    Esser et al. (2024); empty: uniform.  `batch_size` is that of the whole run: ranks and
+    accumulation only share it out.  `epochs` is how long a run is by default; `init` and
+    `tower` name the models that it starts from, empty: those in data/weights; `adam8bit`
+    keeps AdamW's state in 8 bits.  `unet["attention_head_dim"]` is, in diffusers, the
+    number of heads."""
 
     name: str
     resolution: int
@@ -38,6 +41,10 @@ class Preset:
     null_probability: float = .2
     area: tuple = (.02, .8)
     ema_decay: float = 0
+    adam8bit: bool = False
+    epochs: int = 0
+    init: str = ""
+    tower: str = ""
     scenes: int = 0
     clip: dict = field(default_factory=dict)
     unet: dict = field(default_factory=dict)
@@ -84,8 +91,10 @@ LITE = Preset(
 
 FULL = Preset(
     name="full", resolution=512, latent_factor=8, latent_channels=4, exemplar_size=224,
-    prediction="epsilon", sampling_steps=50, guidance_scale=5.0, batch_size=4,
+    prediction="epsilon", sampling_steps=50, guidance_scale=5.0,
+    batch_size=32,  # 4 on each of 8 GPUs
     lr=1e-5, betas=(.9, .999), warmup_steps=10_000, lr_decay=False, precision="no",
+    epochs=40, init="CompVis/stable-diffusion-v1-4", tower="openai/clip-vit-large-patch14",
     clip=dict(vision_config=dict(_VIT_L, image_size=224, patch_size=14)),
     unet=dict(
         block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,

@@ -27,7 +27,8 @@ from pbe_lite.objectives import build_objective
 from pbe_lite.pairs import PAIRS, make_pair
 from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.presets import DATA, LITE, RUNS
-from pbe_lite.train import Run, lite_records
+from pbe_lite.recipes import lite_records
+from pbe_lite.train import Run
 from pbe_lite.weights import WEIGHTS
 
 SAMPLES = 80_000  # an arm; the shipped `final`, which the demos show, has seen more

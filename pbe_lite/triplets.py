@@ -1,7 +1,8 @@
 """Image + boxes -> (image, hole, exemplar): self-supervised training triplets.
 
 A box in a picture is both the hole and, cropped, the exemplar (section 3.1).  A triplet
-is a pure function of (seed, epoch, index): workers, ranks and order change nothing.
+is a pure function of (seed, epoch, index): workers, ranks and order change nothing.  An
+image that cannot be read is skipped: another, drawn from the same key, stands in for it.
 """
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 
 from pbe_lite.augment import augment_exemplar, squash
 from pbe_lite.masks import box_mask, random_hole
+from pbe_lite.records import UnreadableImage
 
+SUBSTITUTE = 2  # the purpose of the generator that draws another record
+TRIES = 100
 CLIP_MEAN = np.float32((.48145466, .4578275, .40821073))
 CLIP_STD = np.float32((.26862954, .26130258, .27577711))
 
@@ -73,19 +77,33 @@ class Triplets(torch.utils.data.Dataset):
     `triplets[epoch, index]` gives a dict: `image` (3, S, S) in [-1, 1]; `hole`
     (1, S, S), 1 = hole; `exemplar` (3, E, E) normalised for CLIP; `name` of the object.
     With `augment=False` the exemplar is only squashed; with `shapes=False` the hole is
-    the box itself."""
+    the box itself.  `skipped`, a `records.Skipped`, is told of what cannot be read;
+    after 100 such images for one sample UnreadableImage is raised."""
 
-    def __init__(self, records, preset, seed=0, augment=True, shapes=True):
+    def __init__(self, records, preset, seed=0, augment=True, shapes=True, skipped=None):
         self.records, self.preset, self.seed = records, preset, seed
-        self.augment, self.shapes = augment, shapes
+        self.augment, self.shapes, self.skipped = augment, shapes, skipped
 
     def __len__(self):
         return len(self.records)
 
+    def record(self, epoch, index):
+        """Record `index`, or where that cannot be read another one."""
+        rng = sample_rng(self.seed, epoch, index, SUBSTITUTE)
+        for _ in range(TRIES):
+            try:
+                return self.records[index]
+            except UnreadableImage as error:
+                if self.skipped:
+                    self.skipped.note(error)
+            index = int(rng.integers(len(self)))
+        raise UnreadableImage(f"{TRIES} images in a row cannot be read; what is wrong says "
+                              "python -m pbe_lite check-data")
+
     def __getitem__(self, key):
         epoch, index = key
         rng = sample_rng(self.seed, epoch, index)
-        record = self.records[index]
+        record = self.record(epoch, index)
         i = int(rng.integers(len(record["boxes"])))
         image, box = record["image"].convert("RGB"), record["boxes"][i]
         exemplar = crop_box(image, box)

@@ -1,7 +1,9 @@
 """The U-Net: built from a preset, widened from a prior, and one-token cross-attention.
 
 The paper starts from Stable Diffusion, whose U-Net takes 4 channels, and widens
-`conv_in` with zeros to take [z_t, z_masked, mask] (9 channels; here 2 c + 1).
+`conv_in` with zeros to take [z_t, z_masked, mask] (9 channels; here 2 c + 1).  Stable
+Diffusion's own inpainting model takes as many, but in another order and with the mask
+the other way round.
 """
 
 import torch
@@ -43,6 +45,24 @@ def widen_conv_in(unet, in_channels):
     wide.bias.copy_(old.bias)
     unet.conv_in = wide
     unet.register_to_config(in_channels=in_channels)
+    return unet
+
+
+@torch.no_grad()
+def adopt_inpainting_order(unet):
+    """[z_t, mask, z_masked] with 1 = hole, as Stable Diffusion inpainting has it, ->
+    [z_t, z_masked, mask] with 1 = keep.
+
+    With hole = 1 - keep, W hole = sum(W) - W keep: the mask's weights change sign, and
+    their sum is added to the bias.  That is exact but at the outermost cells of the
+    latent grid, where the convolution pads both masks with 0.  Raises ValueError when
+    the U-Net does not take 2 c + 1 channels."""
+    conv, c = unet.conv_in, unet.config.out_channels
+    if conv.in_channels != 2 * c + 1:
+        raise ValueError(f"unet must take {2 * c + 1} channels, got {conv.in_channels}")
+    z, hole, z_masked = conv.weight.clone().split((c, 1, c), 1)
+    conv.weight.copy_(torch.cat([z, z_masked, -hole], 1))
+    conv.bias.add_(hole.sum((1, 2, 3)))
     return unet
 
 

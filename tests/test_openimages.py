@@ -8,6 +8,7 @@ from PIL import Image
 
 from pbe_lite import openimages
 from pbe_lite.openimages import COLUMNS, load_open_images, write_tabletop
+from pbe_lite.records import UnreadableImage
 from pbe_lite.tabletop import Scene, object_names
 
 SEEDS = (1000, 1003, 4096, 70000)
@@ -21,6 +22,10 @@ def write_rows(path, rows):
 
 def annotation(image_id, label, x0, y0, x1, y1):
     return (image_id, "xclick", label, 1, x0, x1, y0, y1, 0, 0, 0, 0, 0)
+
+
+def ids(records):
+    return [records.dataset[i]["image_id"] for i in range(len(records))]
 
 
 @pytest.fixture
@@ -46,8 +51,8 @@ def folder(tmp_path):
 
 def test_scenes_come_back_as_they_were_written(tmp_path):
     records = load_open_images(write_tabletop(tmp_path, SEEDS, 64))
-    assert records.column_names == ["image_id", "image", "boxes", "labels"]
-    assert [r["image_id"] for r in records] == [f"{seed:016x}" for seed in SEEDS]
+    assert set(records[0]) == {"image_id", "image", "boxes", "labels"}
+    assert ids(records) == [f"{seed:016x}" for seed in SEEDS]
     for seed, record in zip(SEEDS, records, strict=True):
         scene = Scene(seed)
         render = scene.render(64)
@@ -81,8 +86,8 @@ def test_the_layout_is_open_images_own(tmp_path):
 def test_another_split_has_its_own_files(tmp_path):
     write_tabletop(tmp_path, SEEDS[:1], 64)
     write_tabletop(tmp_path, SEEDS[1:2], 64, split="validation")
-    assert load_open_images(tmp_path)["image_id"][:] == [f"{SEEDS[0]:016x}"]
-    assert load_open_images(tmp_path, "validation")["image_id"][:] == [f"{SEEDS[1]:016x}"]
+    assert ids(load_open_images(tmp_path)) == [f"{SEEDS[0]:016x}"]
+    assert ids(load_open_images(tmp_path, "validation")) == [f"{SEEDS[1]:016x}"]
 
 
 def test_a_second_write_does_nothing(tmp_path, monkeypatch):
@@ -140,7 +145,7 @@ def test_boxes_of_one_image_stay_together(folder):
 )
 def test_area_is_a_fraction_of_the_picture(folder, area, counts):
     records = load_open_images(folder, area=area)
-    assert [len(boxes) for boxes in records["boxes"]] == counts
+    assert [len(record["boxes"]) for record in records] == counts
 
 
 def test_class_descriptions_need_no_header(folder):
@@ -172,5 +177,64 @@ def test_a_missing_csv_is_named(folder, part):
 def test_a_missing_picture_is_named_when_it_is_read(folder):
     (folder / "train" / "0123456789abcdef.jpg").unlink()
     records = load_open_images(folder)
-    with pytest.raises(FileNotFoundError, match="0123456789abcdef.jpg"):
+    with pytest.raises(UnreadableImage, match="0123456789abcdef.jpg: No such file"):
         records[0]
+
+
+def test_a_missing_folder_of_pictures_is_named(folder):
+    (folder / "train").rename(folder / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="no folder .*train: expected images or"):
+        load_open_images(folder)
+
+
+def test_a_csv_without_its_columns_is_named(folder):
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", [("ImageID", "XMin"), (1, 2)])
+    with pytest.raises(ValueError, match="oidv6-train-annotations-bbox.csv: .*LabelName"):
+        load_open_images(folder)
+
+
+def test_what_is_no_number_is_named_with_its_file(folder):
+    rows = [COLUMNS, annotation("0123456789abcdef", "/m/0dog", .1, "left", .5, .6)]
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", rows)
+    with pytest.raises(ValueError, match="oidv6-train-annotations-bbox.csv: .*left"):
+        load_open_images(folder)
+
+
+# -------------------------------------------------------------------- at any length
+
+
+@pytest.mark.parametrize("extra", [(), ("XClick1X", "XClick2X", "XClick1Y")])
+def test_columns_may_have_any_order_and_company(folder, extra):
+    path = folder / "oidv6-train-annotations-bbox.csv"
+    with open(path, newline="") as f:
+        rows = list(csv.DictReader(f))
+    expected = [record["boxes"] for record in load_open_images(folder)]
+    columns = [*extra, *reversed(COLUMNS)]
+    rows = [[-1] * len(extra) + [row[c] for c in reversed(COLUMNS)] for row in rows]
+    write_rows(path, [columns, *rows])
+    assert [record["boxes"] for record in load_open_images(folder)] == expected
+
+
+def test_a_csv_longer_than_a_block_is_read_whole(folder, monkeypatch):
+    monkeypatch.setattr(openimages, "BLOCK", 2000)
+    rows = [annotation(f"{i:016x}", "/m/0cat", 0, 0, .5, .5) for i in range(500)]
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", [COLUMNS, *rows])
+    records = load_open_images(folder)
+    assert ids(records) == [f"{i:016x}" for i in range(500)]
+    assert records.info["rows"] == records.info["boxes"] == 500
+
+
+def test_a_changed_csv_is_read_again_and_an_unchanged_one_is_not(folder, monkeypatch):
+    assert len(load_open_images(folder)) == 1
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", [
+        COLUMNS, *(annotation(i, "/m/0cat", 0, 0, .5, .5) for i in ("a", "b", "c"))])
+    assert ids(load_open_images(folder)) == ["a", "b", "c"]
+    monkeypatch.setattr(openimages.arrow_csv, "open_csv", None)  # would fail if it read
+    assert ids(load_open_images(folder)) == ["a", "b", "c"]
+
+
+def test_the_index_may_lie_elsewhere(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("index") / "here"
+    load_open_images(folder, index=elsewhere)
+    assert (elsewhere / "index.json").exists()
+    assert not list(folder.glob("index-*"))

@@ -349,7 +349,8 @@ def test_weights_bring_their_own_guidance_and_steps(pipe, question, tmp_path):
     pipe.save_pretrained(tmp_path)
     loaded, seen = PaintByExamplePipeline.from_pretrained(tmp_path), []
     loaded.set_progress_bar_config(disable=True)
-    assert set(loaded.components) == {"vae", "image_encoder", "unet", "scheduler"}
+    parts = {name for name, part in loaded.components.items() if part is not None}
+    assert parts == {"vae", "image_encoder", "unet", "scheduler"}
     image = loaded(**question, callback=seen.append, output_type="np").images[0]
     assert len(seen) == 3
     given = loaded(**question, guidance_scale=2.5, steps=3, output_type="np").images[0]

@@ -18,9 +18,10 @@ TOP_LEVEL = set(
 )
 # Data flows one way: a module imports only from those before it.
 ORDER = (
-    "presets environment weights tabletop openimages masks augment triplets codec clip"
-    " exemplar unet canvas pipeline parts objectives optimizers train baselines metrics"
-    " pairs evaluate reproduce plots widgets __main__"
+    "presets environment weights tabletop index sources records openimages owndata"
+    " checkdata masks augment triplets codec clip exemplar unet canvas published pipeline"
+    " starts parts objectives optimizers positions checkpoints options recipes train"
+    " baselines metrics pairs evaluate reproduce plots widgets __main__"
 ).split()
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

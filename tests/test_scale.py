@@ -1,0 +1,136 @@
+"""Ranks and accumulation share a batch out, and change nothing."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_train import folder_of, plain_descent
+
+from pbe_lite import train
+from pbe_lite.checkpoints import load_newest
+from pbe_lite.optimizers import trainable
+from pbe_lite.train import Run
+
+STEPS = 20
+BATCH = 4
+SCRIPT = """
+import pathlib, sys
+sys.path.insert(0, {tests!r})
+import test_scale
+from pbe_lite import openimages
+
+records = openimages.load_open_images({data!r})
+for accumulate in (1, 2):
+    run = test_scale.train_logged(records, pathlib.Path({weights!r}),
+                                  pathlib.Path({out!r}) / str(accumulate), accumulate)
+run.accelerator.end_training()
+"""
+
+
+def digest(sample):
+    """What a sample is: picture, hole, augmented exemplar, timestep, noise, drop."""
+    parts = [sample[k] for k in ("image", "hole", "exemplar", "noise", "timestep", "drop")]
+    whole = b"".join(torch.as_tensor(part).numpy().tobytes() for part in parts)
+    return hashlib.sha256(whole).hexdigest()
+
+
+def train_logged(records, weights, out, accumulate=1):
+    """20 steps of plain descent; each rank writes the digests of its samples."""
+    from conftest import TINY
+
+    from pbe_lite import objectives
+    torch.manual_seed(0)
+    train.build_optimizers, train.LOG_EVERY = plain_descent, 1
+    built = objectives.build_objective("final", TINY, records, weights)
+    run = Run(built, out, STEPS * BATCH, workers=0, accumulate=accumulate)
+    update, seen = run._update, []
+
+    def logged(batch):
+        seen.append([digest({k: v[i] for k, v in batch.items()})
+                     for i in range(len(batch["drop"]))])
+        return update(batch)
+
+    run._update = logged
+    run.train()
+    rank = run.accelerator.process_index
+    (out / f"samples-{rank}.json").write_text(json.dumps(seen))
+    run.accelerator.wait_for_everyone()
+    return run
+
+
+@pytest.fixture
+def one(records, weights, tmp_path, monkeypatch):
+    """The run of one rank: (weights at first, the folder)."""
+    for name in ("build_optimizers", "LOG_EVERY"):
+        monkeypatch.setattr(train, name, getattr(train, name))  # and put back afterwards
+    run = train_logged(records, weights, tmp_path / "one")
+    return run, tmp_path / "one"
+
+
+def assert_same_run(folder, reference):
+    found, expected = load_newest(folder), load_newest(reference)
+    assert found["step"] == expected["step"] == STEPS
+    for name, value in found["parameters"].items():
+        torch.testing.assert_close(value, expected["parameters"][name], atol=1e-5,
+                                   rtol=1e-4, msg=name)
+    losses, wanted = ([loss for _, loss in s["history"]] for s in (found, expected))
+    assert len(losses) == STEPS
+    assert losses == pytest.approx(wanted, abs=1e-6, rel=1e-5)
+
+
+def samples(folder):
+    """Per step the digests of all ranks' samples, in the order of the ranks."""
+    files = sorted(folder.glob("samples-*.json"))
+    return [sum(parts, []) for parts in
+            zip(*(json.loads(f.read_text()) for f in files), strict=True)]
+
+
+def test_the_weights_move_far_enough_to_tell(one, objective):
+    run, _ = one
+    begun = trainable(objective("final"))
+    moved = [float((p - begun[n]).detach().abs().max()) for n, p in run.parameters.items()]
+    assert max(moved) > .05
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_changes_nothing(one, records, weights, tmp_path, accumulate):
+    _, reference = one
+    train_logged(records, weights, tmp_path / "parts", accumulate)
+    assert_same_run(tmp_path / "parts", reference)
+    assert samples(tmp_path / "parts") == samples(reference)
+
+
+def test_two_ranks_with_and_without_accumulation_are_one(one, records, weights, tmp_path):
+    _, reference = one
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(
+        tests=str(Path(__file__).parent), data=str(folder_of(records)),
+        weights=str(weights), out=str(tmp_path / "two")))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+              "--nproc-per-node=2", str(script)]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=600, env={
+        **os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    for accumulate in ("1", "2"):
+        folder = tmp_path / "two" / accumulate
+        assert len(list(folder.glob("samples-*.json"))) == 2
+        assert_same_run(folder, reference)
+        assert samples(folder) == samples(reference)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_told(objective, tmp_path):
+    with pytest.raises(ValueError, match="batch_size 4 must be divisible by 1 ranks x "
+                                         "accumulate 3"):
+        Run(objective("final"), tmp_path, 40, accumulate=3)
+    with pytest.raises(ValueError, match="samples must be at least a batch of 4, got 3"):
+        Run(objective("final"), tmp_path, 3)
+
+
+def test_a_contrastive_batch_cannot_be_divided(objective, tmp_path):
+    with pytest.raises(ValueError, match="clip compares all samples of a batch"):
+        Run(objective("clip"), tmp_path, 512, accumulate=2)
