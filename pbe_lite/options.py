@@ -3,9 +3,11 @@
 import argparse
 import importlib.util
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 
@@ -107,7 +109,9 @@ def build_accelerator(preset, folder, log=None, fsdp=False):
         raise ValueError(f"log {log!r} needs a package; run: pip install {log}")
     plugin = fsdp_plugin(preset) if fsdp else None
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # one copy, not two
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
     return Accelerator(mixed_precision=preset.precision, log_with=log, project_dir=folder,
+                       cpu=ranks > 1 and not torch.cuda.is_available(),  # else each alone
                        fsdp_plugin=plugin, kwargs_handlers=None if fsdp else [ddp])
 
 

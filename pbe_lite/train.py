@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -32,7 +31,7 @@ from pbe_lite.checkpoints import (
     shard,
 )
 from pbe_lite.optimizers import build_optimizers, trainable
-from pbe_lite.options import read_options
+from pbe_lite.options import build_accelerator, read_options
 from pbe_lite.positions import Positions, learning_rate
 from pbe_lite.recipes import prepare
 
@@ -50,7 +49,7 @@ class Run:
                  accumulate=1, keep=2):
         self.objective, self.folder, self.seed = objective, Path(folder), seed
         preset, self.workers, self.keep = objective.preset, workers, keep
-        acc = accelerator or Accelerator(mixed_precision=preset.precision)
+        acc = accelerator or build_accelerator(preset, self.folder)
         self.accelerator = acc
         self.batch_size = objective.batch_size or preset.batch_size
         self.steps, self.accumulate = samples // self.batch_size, accumulate

@@ -27,7 +27,7 @@ from pbe_lite.checkpoints import (
 from pbe_lite.positions import Positions
 
 TESTS = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals and fork")
 
 

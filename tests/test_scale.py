@@ -114,7 +114,7 @@ def test_two_ranks_with_and_without_accumulation_are_one(one, records, weights, 
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
               "--nproc-per-node=2", str(script)]
     done = subprocess.run(launch, capture_output=True, text=True, timeout=600, env={
-        **os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"})
+        **os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     for accumulate in ("1", "2"):
         folder = tmp_path / "two" / accumulate

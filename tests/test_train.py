@@ -400,7 +400,7 @@ def test_two_ranks_train_what_one_does(objective, records, weights, tmp_path, mo
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
               "--nproc-per-node=2", str(script)]
     done = subprocess.run(launch, capture_output=True, text=True, timeout=300, env={
-        **os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"})
+        **os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     monkeypatch.setattr(train, "build_optimizers", plain_descent)
     built = objective("final")

@@ -2,8 +2,10 @@
 
     python tests/benchmarks/scaling.py               # the lite arm `final`, 64 steps each
 
-Gradients go over gloo.  The batch of the run is the same, so each of two ranks computes
-half of it; the ratio is 2 where nothing is lost.  Nothing else should run beside it.
+Gradients go over gloo.  The ratio is 2 where nothing is lost: with the preset's batch on
+each rank, as one would train, and with one such batch shared out, where every rank still
+pays for a whole gradient on the wire and for a whole step of the optimisers.  Nothing
+else should run beside it.
 """
 
 import argparse
@@ -14,8 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pbe_lite.presets import LITE
+
 SCRIPT = """
 import json, sys, time
+from dataclasses import replace
+
 import torch
 from pbe_lite.objectives import build_objective
 from pbe_lite.presets import LITE
@@ -24,9 +30,11 @@ from pbe_lite.train import Run
 from pbe_lite.weights import WEIGHTS
 
 torch.set_num_threads(1)
-steps, warm, times = int(sys.argv[2]), 8, []
-objective = build_objective("final", LITE, lite_records(LITE), WEIGHTS)
-run = Run(objective, sys.argv[1], (steps + warm) * LITE.batch_size, workers=0)
+torch.manual_seed(0)
+steps, batch, warm, times = int(sys.argv[2]), int(sys.argv[3]), 8, []
+preset = replace(LITE, batch_size=batch)
+objective = build_objective("final", preset, lite_records(preset), WEIGHTS)
+run = Run(objective, sys.argv[1], (steps + warm) * batch, workers=0)
 update = run._update
 
 def timed(batch):
@@ -36,22 +44,21 @@ def timed(batch):
 run._update = timed
 run.train()
 if run.accelerator.is_main_process:
-    rate = (len(times) - 1 - warm) * LITE.batch_size / (times[-1] - times[warm])
-    print(json.dumps({"rate": rate, "loss": float(run.losses[-1])}))
+    rate = (len(times) - 1 - warm) * batch / (times[-1] - times[warm])
+    print(json.dumps({"rate": rate, "loss": run.history[0][1]}))
 run.accelerator.end_training()
 """
 
 
-def measure(ranks, steps):
-    """{"rate": samples a second, "loss": of the last step}."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1",
-                   "HF_HUB_OFFLINE": "1"}
+def measure(ranks, batch, steps):
+    """{"rate": samples a second, "loss": mean of the first 50 steps}."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.py"
         script.write_text(SCRIPT)
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                   f"--nproc-per-node={ranks}"] if ranks > 1 else [sys.executable]
-        call = [*launch, str(script), f"{folder}/run", str(steps)]
+        call = [*launch, str(script), f"{folder}/run", str(steps), str(batch)]
         done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, text=True,
                               check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -61,10 +68,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=64)
     args = parser.parse_args()
-    one, two = (measure(ranks, args.steps) for ranks in (1, 2))
-    print(f"one rank {one['rate']:.1f}, two ranks {two['rate']:.1f} samples/s: ratio "
-          f"{two['rate'] / one['rate']:.2f}; last loss {one['loss']:.6f} and "
-          f"{two['loss']:.6f}")
+    size = LITE.batch_size
+    one = measure(1, size, args.steps)
+    print(f"one rank, {size} a step: {one['rate']:.1f} samples/s, loss {one['loss']:.4f}")
+    for share in (size, size // 2):
+        two = measure(2, 2 * share, args.steps)
+        print(f"two ranks, {share} each: {two['rate']:.1f} samples/s, ratio "
+              f"{two['rate'] / one['rate']:.2f}; loss {two['loss']:.4f}")
 
 
 if __name__ == "__main__":
