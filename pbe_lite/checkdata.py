@@ -108,13 +108,18 @@ def mask_problems(folder):
 def _mask_problem(image, mask):
     try:
         box = mask_box(mask)
-        with Image.open(mask) as m, Image.open(image) as i:
-            sizes = m.size, i.size
+        with Image.open(mask) as opened:
+            sizes = [opened.size]
     except (OSError, SyntaxError) as error:
         yield Problem("unreadable", str(mask), str(error))
         return
     if box is None:
         yield Problem("black mask", str(mask), "expected white (over 127) for the object")
+    try:
+        with Image.open(image) as opened:
+            sizes.append(opened.size)
+    except (OSError, SyntaxError):
+        return  # which is told of the image itself
     if abs(sizes[0][0] * sizes[1][1] - sizes[0][1] * sizes[1][0]) > max(sizes[1]) * 2:
         yield Problem("another shape", str(mask), f"{sizes[0]}, but its image {sizes[1]}")
 

@@ -13,7 +13,6 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, UNet2DConditionModel
 from diffusers import schedulers as diffusers_schedulers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import CLIPImageProcessor
 
 from pbe_lite.codec import PatchCodec
 from pbe_lite.exemplar import ExemplarEncoder
@@ -93,6 +92,7 @@ def read_safety(path, index, dtype=torch.float32, **hub):
     """{"safety_checker", "feature_extractor"} where the index has them, else {}."""
     if (index.get("safety_checker") or [None])[0] is None:
         return {}
+    from transformers import CLIPImageProcessor  # it says that torchvision is missing
     checker = read_model(StableDiffusionSafetyChecker, path, "safety_checker", dtype, **hub)
     hub.pop("variant", None)
     return {"safety_checker": checker,

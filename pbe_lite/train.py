@@ -134,6 +134,11 @@ class Run:
         if self.ema:
             self.ema.restore(self.parameters.values())
 
+    def close(self):
+        """Let the ranks leave together: gloo's threads may abort one that stays behind."""
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
     def _update(self, batch):
         """One optimiser step; the mean loss of this rank's share as a tensor."""
         acc, total, parts = self.accelerator, 0, self.accumulate
@@ -235,7 +240,7 @@ def main(argv=None):
     run.accelerator.print(
         f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; {where}"
         + ("" if done else "; call again to go on"))
-    run.accelerator.end_training()  # else gloo's threads may abort a finished process
+    run.close()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import zmq  # noqa: E402
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa: E402
+from nbclient.output_widget import OutputWidget  # noqa: E402
 from PIL import Image  # noqa: E402
 from transformers import CLIPVisionConfig  # noqa: E402
 
@@ -22,6 +24,19 @@ from pbe_lite.unet import build_unet  # noqa: E402
 
 torch.set_num_threads(1)  # tiny models gain nothing from more
 evaluate.REFERENCES = 100  # a thousand real scenes take 15 seconds to render
+
+# A notebook with `interact` may wait for ever when it is run without a browser: nbclient
+# answers an output widget past asyncio, which then misses that the cell's reply has come
+# (nbclient issue 312).  To ask for the socket's events makes asyncio look again.
+_publish = OutputWidget._publish_msg
+
+
+def _publish_and_look(self, *args, **kwargs):
+    _publish(self, *args, **kwargs)
+    self.kernel_client.shell_channel.socket.get(zmq.EVENTS)
+
+
+OutputWidget._publish_msg = _publish_and_look
 
 TOWER = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4,
              num_attention_heads=2)

@@ -28,7 +28,7 @@ records = openimages.load_open_images({data!r})
 for accumulate in (1, 2):
     run = test_scale.train_logged(records, pathlib.Path({weights!r}),
                                   pathlib.Path({out!r}) / str(accumulate), accumulate)
-run.accelerator.end_training()
+run.close()
 """
 
 

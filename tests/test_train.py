@@ -379,7 +379,7 @@ built = objectives.build_objective("final", TINY, records, pathlib.Path({weights
 run = train.Run(built, {out!r}, 12, workers=0)
 run.train()
 assert run.accelerator.num_processes == 2
-run.accelerator.end_training()
+run.close()
 """
 
 

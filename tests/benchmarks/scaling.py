@@ -46,7 +46,7 @@ run.train()
 if run.accelerator.is_main_process:
     rate = (len(times) - 1 - warm) * batch / (times[-1] - times[warm])
     print(json.dumps({"rate": rate, "loss": run.history[0][1]}))
-run.accelerator.end_training()
+run.close()
 """
 
 
