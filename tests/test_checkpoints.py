@@ -20,6 +20,7 @@ from pbe_lite.checkpoints import (
     gather,
     load_newest,
     load_optimizer,
+    save_state,
     save_step,
     saved,
     shard,
@@ -81,6 +82,16 @@ def test_a_failure_while_writing_leaves_all_others(tmp_path, monkeypatch):
     save_step(tmp_path, 3, {"step": 3}, keep=2)
     assert [p.name for p in sorted(tmp_path.iterdir())] == [
         "state-00000002.pt", "state-00000003.pt"]
+
+
+def test_the_checkpoint_is_on_disk_before_it_replaces_the_old_one(tmp_path, monkeypatch):
+    order = []
+    fsync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda f: order.append("fsync") or fsync(f))
+    monkeypatch.setattr(Path, "replace",
+                        lambda self, to: order.append("replace") or rename(self, to))
+    save_state(tmp_path / "state.pt", {"step": 1})
+    assert order[:2] == ["fsync", "replace"]  # then the folder's entry
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])

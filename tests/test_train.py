@@ -1,19 +1,13 @@
 """The training loop: every sample once, and a stop that leaves no trace."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pbe_lite import PaintByExamplePipeline, options, recipes, train
-from pbe_lite.checkpoints import load_newest, save_state
-from pbe_lite.optimizers import trainable
 from pbe_lite.positions import Positions, learning_rate
 from pbe_lite.presets import FULL, LITE
 from pbe_lite.train import Run
@@ -184,34 +178,6 @@ def test_the_clock_goes_on_over_sittings(objective, tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- checkpoint
 
 
-def test_a_failure_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "state.pt"
-    save_state(path, {"step": 1, "tensor": torch.arange(3)})
-
-    def fail_half_way(state, file):
-        file.write(b"half a checkpoint")
-        raise OSError("disk full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", fail_half_way)
-        with pytest.raises(OSError, match="disk full"):
-            save_state(path, {"step": 2})
-    assert torch.load(path, weights_only=True)["step"] == 1
-    save_state(path, {"step": 3})  # and what was left over is in nobody's way
-    assert torch.load(path, weights_only=True)["step"] == 3
-    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
-
-
-def test_the_checkpoint_is_on_disk_before_it_replaces_the_old_one(tmp_path, monkeypatch):
-    order = []
-    fsync, rename = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda f: order.append("fsync") or fsync(f))
-    monkeypatch.setattr(Path, "replace",
-                        lambda self, to: order.append("replace") or rename(self, to))
-    save_state(tmp_path / "state.pt", {"step": 1})
-    assert order[:2] == ["fsync", "replace"]  # then the folder's entry
-
-
 def test_a_run_saves_as_often_as_it_is_told(objective, tmp_path, monkeypatch):
     steps = []
     run = Run(objective("final"), tmp_path, SAMPLES, workers=0)
@@ -302,7 +268,7 @@ def test_a_run_says_how_it_came_about(objective, tmp_path):
     assert record["minutes"] >= 0 and record["history"] == []
 
 
-# -------------------------------------------------------------- the command, ranks
+# --------------------------------------------------------------------- the command
 
 
 def folder_of(records):
@@ -364,53 +330,3 @@ def test_lite_records_are_the_training_scenes(tiny, tmp_path, monkeypatch):
     ids = [records.dataset[i]["image_id"] for i in range(3)]
     assert ids == [f"{seed:016x}" for seed in (1000, 1001, 1002)] and len(records) == 3
     assert (tmp_path / "tabletop-64" / "train-annotations-bbox.csv").exists()
-
-
-SCRIPT = """
-import sys, pathlib, torch
-sys.path.insert(0, {tests!r})
-from conftest import TINY
-from test_train import plain_descent
-from pbe_lite import objectives, openimages, train
-torch.manual_seed(0)
-train.build_optimizers = plain_descent
-records = openimages.load_open_images({data!r})
-built = objectives.build_objective("final", TINY, records, pathlib.Path({weights!r}))
-run = train.Run(built, {out!r}, 12, workers=0)
-run.train()
-assert run.accelerator.num_processes == 2
-run.close()
-"""
-
-
-def plain_descent(objective):
-    """[SGD], whose step is as exact as the gradient.  AdamW and Muon scale every step to
-    one size, so where the true gradient is zero (the key's bias under a softmax, say)
-    they blow rounding up to a whole step."""
-    optimizer = torch.optim.SGD(trainable(objective).values(), lr=.5)
-    optimizer.param_groups[0]["peak"] = .5
-    return [optimizer]
-
-
-def test_two_ranks_train_what_one_does(objective, records, weights, tmp_path, monkeypatch):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(
-        tests=str(Path(__file__).parent), data=str(folder_of(records)),
-        weights=str(weights), out=str(tmp_path / "two")))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-              "--nproc-per-node=2", str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=300, env={
-        **os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-3000:]
-    monkeypatch.setattr(train, "build_optimizers", plain_descent)
-    built = objective("final")
-    begun = {n: p.detach().clone() for n, p in trainable(built).items()}
-    one = Run(built, tmp_path / "one", 12, workers=0)
-    one.train()
-    two = load_newest(tmp_path / "two")
-    assert two["step"] == one.step == 3
-    moved = [(p.detach() - begun[n]).abs().max() for n, p in one.parameters.items()]
-    assert max(moved) > .01  # so that 1e-5 below says something
-    for name, value in two["parameters"].items():
-        torch.testing.assert_close(value, one.parameters[name].detach(),
-                                   atol=1e-5, rtol=1e-4, msg=name)
