@@ -6,7 +6,8 @@ NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test demo lint clean
+.PHONY: help lab test browser demo lint clean
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
 help:  ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -14,9 +15,19 @@ help:  ## list what make can do here
 lab: $(STAMP)  ## open the course in JupyterLab
 	$(BIN)/python -m jupyterlab $(AS_ROOT) notebooks/00_start_here.ipynb
 
-test: $(STAMP)  ## run every test and every notebook
+test: $(STAMP) browser  ## run every test and every notebook
 	PBE_PROFILE=smoke HF_HUB_OFFLINE=1 $(BIN)/python -m pytest \
 	    --nbmake --nbmake-timeout=180 tests $(NOTEBOOKS)
+
+# The tests in a browser need one: it is installed where that needs no question.
+browser:
+	@for name in "$$PBE_CHROMIUM" $(BROWSERS); do \
+	    command -v "$$name" > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	        --no-install-recommends chromium fonts-liberation > /dev/null; fi; \
+	command -v chromium > /dev/null || echo "No chromium here: the Studio is not tested" \
+	    "in a browser (apt-get install chromium, or set PBE_CHROMIUM=/path/to/it)"
 
 demo: $(STAMP)  ## edit one picture and say where it is
 	$(BIN)/python -m pbe_lite demo

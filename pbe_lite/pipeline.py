@@ -189,9 +189,14 @@ class PaintByExamplePipeline(DiffusionPipeline):
         pixels = pixels.to(self.unet.device, self.safety_checker.dtype)
         return self.safety_checker(images=painted.copy(), clip_input=pixels)
 
+    @property
+    def most_steps(self):
+        """The largest number of steps that the scheduler's noise levels allow."""
+        config = self.scheduler.config
+        return config.num_train_timesteps - config.get("steps_offset", 0)
+
     def _check_numbers(self, guidance_scale, steps, seed, samples, context, output_type):
-        most = self.scheduler.config.num_train_timesteps
-        integers = (("steps", steps, 1, most), ("seed", seed, 0, 2 ** 63),
+        integers = (("steps", steps, 1, self.most_steps), ("seed", seed, 0, 2 ** 63),
                     ("samples", samples, 1, math.inf))
         for name, value, low, high in integers:
             if not isinstance(value, (int, np.integer)) or not low <= value <= high:

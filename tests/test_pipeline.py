@@ -167,6 +167,14 @@ def test_any_scheduler_paints(pipe, question, name, prediction):
     assert (moved != images[0]).any()
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_as_many_steps_as_there_are_noise_levels(pipe, offset):
+    set_scheduler(pipe, "DDIMScheduler", timestep_spacing="leading", steps_offset=offset)
+    pipe.scheduler.set_timesteps(pipe.most_steps)
+    assert pipe.most_steps == 1000 - offset
+    assert pipe.scheduler.timesteps.max() == 999 and pipe.scheduler.timesteps.min() >= 0
+
+
 def test_schedulers_agree_on_where_they_are_going(pipe):
     """Different solvers of the same equation end near each other after many steps."""
     for block in pipe.unet.parameters():
@@ -429,7 +437,7 @@ def sleeping(pipe):
         ({"exemplar": 3}, "exemplar must be"),
         ({"steps": 0}, "steps must be an integer"),
         ({"steps": 2.5}, "steps must be an integer"),
-        ({"steps": 5000}, "steps must be an integer, 1 to 1000"),
+        ({"steps": 5000}, "steps must be an integer, 1 to 999"),
         ({"seed": -1}, "seed must be an integer"),
         ({"seed": 2 ** 70}, "seed must be an integer"),
         ({"seed": None}, "seed must be an integer"),

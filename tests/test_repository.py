@@ -21,7 +21,8 @@ ORDER = (
     "presets environment weights tabletop index sources records openimages owndata"
     " checkdata masks augment triplets codec clip exemplar unet canvas published pipeline"
     " starts parts objectives optimizers positions checkpoints options recipes train"
-    " baselines metrics pairs evaluate reproduce plots widgets __main__"
+    " baselines metrics pairs evaluate reproduce plots painting strokes controls widgets"
+    " picker studio __main__"
 ).split()
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,0 +1,170 @@
+"""The Studio without a browser: a round, Stop, errors, history, code."""
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pbe_lite import painting
+from pbe_lite.studio import KEPT, Studio
+from pbe_lite.tabletop import Scene
+
+
+@pytest.fixture
+def studio(pipe, tmp_path):
+    made = Studio({"one": pipe, "two": pipe}, folder=tmp_path / "studio")
+    made.settings.steps.value = 3
+    return made
+
+
+def run(studio):
+    """One round from the button, to its end."""
+    studio.start_button.click()
+    answers = studio.wait(60)
+    assert not studio.start_button.disabled and studio.stop_button.disabled
+    return answers
+
+
+def test_it_opens_with_everything_that_a_round_needs(studio):
+    np.testing.assert_array_equal(studio.source, Scene(6).render(64).image)
+    question = studio.question()
+    assert question.hole.any() and not question.hole.all()
+    assert question.exemplar.size[0] > 4 and question.steps == 3
+
+
+def test_a_round_shows_copy_paste_and_every_arm(studio):
+    answers = run(studio)
+    assert [a.arm for a in answers] == ["copy-paste", "one", "two"]
+    assert [c.answer for c in studio.results.cards] == answers
+    assert studio.progress.value == 1 and "Done" in studio.notice.value
+    assert studio.preview.value.tobytes()[:4] == b"\x89PNG"
+    outside = studio.painter.mask == 0
+    for answer in answers:
+        image = np.asarray(answer.image)
+        np.testing.assert_array_equal(image[outside], studio.source[outside])
+        assert (image != studio.source).any()
+
+
+def test_what_is_set_is_what_is_painted(studio, pipe):
+    studio.settings.samples.value, studio.settings.seed.value = 2, 7
+    studio.settings.own.value, studio.settings.guidance.value = False, 2.
+    studio.settings.arms["two"].value = False
+    answers = run(studio)[1:]
+    assert [(a.arm, a.seed) for a in answers] == [("one", 7), ("one", 8)]
+    direct = pipe(studio.source, studio.painter.mask, studio.picker.exemplar, 2., 3, 7, 2)
+    for answer, image in zip(answers, direct.images, strict=True):
+        np.testing.assert_array_equal(answer.image, image)
+
+
+def test_stop_really_stops(studio):
+    studio.settings.steps.value, studio.settings.samples.value = 1000, 8
+    studio.start_button.click()
+    assert studio.start_button.disabled and not studio.stop_button.disabled
+    begun = time.monotonic()
+    while not studio.progress.value and time.monotonic() < begun + 30:
+        time.sleep(.01)
+    studio.stop_button.click()
+    answers = studio.wait(30)
+    assert studio.progress.value < .5  # in the first of two arms
+    assert [a.arm for a in answers] == ["copy-paste"]
+    assert "Stopped" in studio.notice.value and not studio.start_button.disabled
+    studio.settings.steps.value, studio.settings.samples.value = 2, 1
+    assert len(run(studio)) == 3
+
+
+def test_errors_are_shown_and_the_studio_stays_usable(studio, pipe, monkeypatch):
+    mask = studio.painter.mask
+    studio.painter.mask = np.zeros_like(mask)
+    studio.start_button.click()
+    assert "hole is empty" in studio.notice.value and "alert" in studio.notice.value
+    assert not studio.start_button.disabled
+    studio.painter.mask = mask
+    monkeypatch.setattr(type(pipe), "encode", lambda *_: 1 / 0)
+    run(studio)
+    assert "ZeroDivisionError" in studio.notice.value
+    monkeypatch.undo()
+    for box in studio.settings.arms.values():
+        box.value = False
+    studio.start_button.click()
+    assert "no arm" in studio.notice.value
+    studio.settings.arms["one"].value = True
+    assert len(run(studio)) == 2 and "Done" in studio.notice.value
+
+
+def test_a_second_click_while_it_paints_does_nothing(studio):
+    studio.settings.steps.value = 100
+    studio.start_button.click()
+    thread = studio._thread
+    studio.paint()
+    assert studio._thread is thread
+    studio.wait(60)
+
+
+def test_a_result_becomes_the_next_source_and_the_old_one_is_kept(studio):
+    before, answers = studio.source, run(studio)
+    studio.results.cards[1].children[2].click()
+    np.testing.assert_array_equal(studio.source, answers[1].image)
+    np.testing.assert_array_equal(studio.picker.scene, studio.source)
+    kept = studio.history.cards[0].answer
+    assert kept.title == "source"
+    np.testing.assert_array_equal(kept.image, before)
+    assert len(run(studio)) == 3  # and it can be painted on
+    assert [c.answer for c in studio.history.cards[:3]] == answers
+
+
+def test_the_history_is_limited(studio):
+    studio.settings.steps.value = 1
+    for _ in range(6):
+        run(studio)
+    assert len(studio.history.cards) == KEPT
+
+
+def test_another_scene_brings_its_own_hole(studio):
+    studio.scene.value = 9
+    scene = Scene(9).render(64)
+    np.testing.assert_array_equal(studio.source, scene.image)
+    assert (studio.painter.mask[scene.alpha > .5] == 1).all()
+    np.testing.assert_array_equal(studio.picker.scene, scene.image)
+
+
+def test_saving_writes_the_picture_and_says_where(studio, tmp_path):
+    answers = run(studio)
+    studio.results.cards[1].children[3].click()
+    (path,) = (tmp_path / "studio").glob("one-seed-0-*.png")
+    np.testing.assert_array_equal(Image.open(path), answers[1].image)
+    assert path.name in studio.notice.value
+
+
+def test_a_folder_that_cannot_be_written_spoils_only_the_files(studio, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    studio.folder = tmp_path / "file" / "studio"
+    assert len(run(studio)) == 3
+    assert studio.code.value.startswith("# no code")
+    studio.results.cards[1].children[3].click()
+    assert "alert" in studio.notice.value
+
+
+def test_the_code_in_the_box_gives_the_same_pictures(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "model")
+    studio = Studio(tmp_path / "model", folder=tmp_path / "studio")
+    studio.settings.steps.value = 2
+    answers = run(studio)
+    found = {}
+    exec(studio.code.value, found)
+    np.testing.assert_array_equal(found["images"]["pipe"][0], answers[1].image)
+
+
+def test_any_pipeline_source_and_exemplar_will_do(kl_pipe, picture, tmp_path):
+    studio = Studio(kl_pipe, picture(90, 130), picture(20, 30), tmp_path)
+    studio.settings.steps.value = 2
+    answers = run(studio)
+    assert [a.image.size for a in answers] == [(130, 90)] * 2
+    np.testing.assert_array_equal(studio.question().exemplar, picture(20, 30))
+
+
+def test_the_shipped_arms_are_the_default(tmp_path, pipe, monkeypatch):
+    for arm in ("final", "naive", "elsewhere"):
+        pipe.save_pretrained(tmp_path / arm)
+    monkeypatch.setattr(painting, "WEIGHTS", tmp_path)
+    assert list(Studio(folder=tmp_path).pipes) == ["naive", "final"]
