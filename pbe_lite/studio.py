@@ -37,7 +37,7 @@ from pbe_lite.presets import RUNS
 from pbe_lite.tabletop import HELD_OUT_SEEDS, Scene
 from pbe_lite.widgets import MaskPainter
 
-SCENE = 6
+SCENE = 3
 KEPT = 12  # pictures that the history holds
 
 

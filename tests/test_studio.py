@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pbe_lite import painting
-from pbe_lite.studio import KEPT, Studio
+from pbe_lite.studio import KEPT, SCENE, Studio
 from pbe_lite.tabletop import Scene
 
 
@@ -27,7 +27,7 @@ def run(studio):
 
 
 def test_it_opens_with_everything_that_a_round_needs(studio):
-    np.testing.assert_array_equal(studio.source, Scene(6).render(64).image)
+    np.testing.assert_array_equal(studio.source, Scene(SCENE).render(64).image)
     question = studio.question()
     assert question.hole.any() and not question.hole.all()
     assert question.exemplar.size[0] > 4 and question.steps == 3
