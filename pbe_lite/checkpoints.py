@@ -82,9 +82,10 @@ def load_newest(folder):
 
     With GPUs its pages are read when they are copied: the ranks of a machine share them.
     Raises ValueError, saying what to do, for a file that a disk has damaged."""
-    if not saved(folder):
+    paths = saved(folder)
+    if not paths:
         return None
-    path = saved(folder)[-1]
+    path = paths[-1]
     try:
         return torch.load(path, map_location="cpu", weights_only=True,
                           mmap=torch.cuda.is_available())

@@ -12,7 +12,7 @@ build that was stopped goes on with the first part that is not there.
 import hashlib
 import json
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -129,19 +129,25 @@ def group(rows, locate):
     return there.replace_schema_metadata({"missing": str(missing)})
 
 
-def _write(path, table):
-    """The table as an Arrow stream, as `datasets` maps it, which appears only whole."""
+@contextmanager
+def whole(path):
+    """`with whole(path) as partial`: write to `partial`, and `path` appears when that is
+    done; after a failure or a kill it is what it was."""
     partial = path.with_suffix(".partial")
-    with pa.OSFile(str(partial), "wb") as sink, \
+    yield partial
+    partial.replace(path)
+
+
+def _write(path, table):
+    """The table as an Arrow stream, as `datasets` maps it."""
+    with whole(path) as partial, pa.OSFile(str(partial), "wb") as sink, \
             pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    partial.replace(path)
 
 
 def _write_json(path, content):
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content))
 
 
 def _read_json(path):

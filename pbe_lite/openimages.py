@@ -18,7 +18,7 @@ from PIL import Image
 from pyarrow import csv as arrow_csv
 from tqdm.auto import tqdm
 
-from pbe_lite.index import ROW, build_index, fingerprint
+from pbe_lite.index import ROW, build_index, fingerprint, whole
 from pbe_lite.records import Records
 from pbe_lite.sources import open_images
 from pbe_lite.tabletop import Scene, object_names
@@ -117,7 +117,5 @@ def write_tabletop(folder, seeds, size=128, split="train"):
 
 
 def _write_csv(path, rows):
-    partial = path.with_suffix(".partial")
-    with open(partial, "w", newline="", encoding="utf8") as f:
+    with whole(path) as partial, open(partial, "w", newline="", encoding="utf8") as f:
         csv.writer(f).writerows(rows)
-    partial.replace(path)

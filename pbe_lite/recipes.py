@@ -1,7 +1,6 @@
 """What the options of training mean: which records, which start, which engine."""
 
 import torch
-from accelerate import PartialState
 
 from pbe_lite.objectives import build_objective
 from pbe_lite.openimages import load_open_images, write_tabletop
@@ -33,7 +32,7 @@ def prepare(args):
     torch.manual_seed(args.seed)
     start = from_model(preset.init, preset, ARMS[args.arm], preset.tower) \
         if preset.init else None
-    with PartialState().main_process_first():  # the others find the index made
+    with accelerator.main_process_first():  # the others find the index made
         records = load_data(args.data, args.split, preset.area, args.index) \
             if args.data else lite_records(preset)
     objective = build_objective(args.arm, preset, records, args.weights, args.seed, start)

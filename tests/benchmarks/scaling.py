@@ -69,16 +69,15 @@ def main():
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
-    shares = {1: LITE.batch_size, 2: LITE.batch_size, "2 sharing": LITE.batch_size // 2}
-    found = {name: [] for name in shares}
+    size = LITE.batch_size
+    found = {(1, size): [], (2, size): [], (2, size // 2): []}  # (ranks, samples each)
     for _ in range(args.rounds):
-        for name, share in shares.items():
-            ranks = 1 if name == 1 else 2
-            found[name].append(measure(ranks, ranks * share, args.steps))
-    best = {name: max(run["rate"] for run in runs) for name, runs in found.items()}
-    for name, share in shares.items():
-        print(f"ranks: {name}, {share} samples each: {best[name]:.1f} samples/s, ratio "
-              f"{best[name] / best[1]:.2f}; loss {found[name][0]['loss']:.4f}")
+        for (ranks, share), runs in found.items():
+            runs.append(measure(ranks, ranks * share, args.steps))
+    best = {setup: max(run["rate"] for run in runs) for setup, runs in found.items()}
+    for (ranks, share), rate in best.items():
+        print(f"{ranks} ranks, {share} samples each: {rate:.1f} samples/s, ratio "
+              f"{rate / best[1, size]:.2f}; loss {found[ranks, share][0]['loss']:.4f}")
 
 
 if __name__ == "__main__":
