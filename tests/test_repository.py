@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,7 +23,7 @@ ORDER = (
     " checkdata masks augment triplets codec clip exemplar unet canvas published pipeline"
     " starts parts objectives optimizers positions checkpoints options recipes train"
     " baselines metrics pairs evaluate reproduce plots painting strokes controls widgets"
-    " picker studio __main__"
+    " picker studio sandbox sheets runner submissions grading classroom __main__"
 ).split()
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -136,6 +137,11 @@ def test_an_import_from_below_is_found(source):
 def test_other_imports_are_no_fault():
     source = "import torch\nfrom torch import nn\nfrom pbe_lite.masks import box"
     assert not order_faults("augment", source)
+
+
+def test_ruff_finds_nothing():
+    run = subprocess.run([sys.executable, "-m", "ruff", "check", ROOT], capture_output=True)
+    assert run.returncode == 0, run.stdout.decode()
 
 
 # ---------------------------------------------------------------------- notebooks

@@ -1,0 +1,215 @@
+"""A whole class is graded in one command, by nbgrader, and each gets the right marks."""
+
+import copy
+import csv
+import hashlib
+import json
+import zipfile
+
+import pytest
+from mutants import full, mutate
+from mutants.a1 import MUTANTS
+
+from pbe_lite import classroom, sandbox, sheets
+
+SOURCE = sheets.read_all(classroom.SOURCE)
+RELEASE = sheets.read_all(classroom.RELEASE)
+POINTS = sheets.points(SOURCE["a1"])
+FREE = [] if sandbox.version() else ["--unconfined"]
+PICKED = ("the mask is inverted", "normal numbers in place of uniform ones",
+          "the factor 2 of the middle term is missing", "the jitter is uniform",
+          "the exemplar is cut out of the masked picture", "all but the hole is grey",
+          "every mask is taken for 1 = hole", "the exemplar is stretched",
+          "the square root is missing", "nearer and farther are swapped")
+NOSY = """
+import os, sqlite3
+from pathlib import Path
+for path in {paths}:
+    for attempt in (lambda: Path(path).read_bytes(),
+                    lambda: Path(path).write_text("mine"),
+                    lambda: os.remove(path),
+                    lambda: sqlite3.connect(path).execute(
+                        "update grade set manual_score = 100")):
+        try:
+            attempt()
+            print("got at", path)
+        except Exception as error:
+            print(type(error).__name__)
+"""
+
+
+def solved(key="a1", **changes):
+    """The solution, with other sources for some answers; None deletes a cell."""
+    made = copy.deepcopy(SOURCE[key])
+    for cell in made["cells"]:
+        cell["source"] = changes.get(sheets.name(cell), cell["source"])
+    made["cells"] = [c for c in made["cells"] if c["source"] is not None]
+    return made
+
+
+def hand_in(folder, student, sheet, key="a1"):
+    sheets.write(sheet, folder / student / f"{key}.ipynb")
+
+
+def digest(folder):
+    """{path: hash} of all files under a folder."""
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def graded(submissions, out, *options):
+    """{(student, assignment): row} of the command's grades.csv."""
+    classroom.main(["grade", str(submissions), "--out", str(out), *options, *FREE])
+    with open(out / "grades.csv", newline="") as file:
+        return {(r["student"], r["assignment"]): r for r in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def class_of_20(tmp_path_factory):
+    """({student: tests that must fail}, rows, out, submissions, digests before)."""
+    place = tmp_path_factory.mktemp("class")
+    folder, out = place / "submissions", place / "graded"
+    expected = {}
+
+    def add(student, sheet, fails=""):
+        hand_in(folder, student, sheet)
+        expected[student] = fails if isinstance(fails, set) else full("a1", fails)
+
+    chosen = [m for m in MUTANTS if m.name in PICKED]
+    assert len(chosen) == 10
+    for i, mutant in enumerate(chosen):
+        add(f"mutant-{i}", mutate(SOURCE["a1"], "a1", mutant), mutant.fails)
+    for i in range(2):
+        add(f"blank-{i}", RELEASE["a1"], set(POINTS))
+    add("syntax", solved(a1_polarity="def as_hole(mask, masked:\n    return mask"),
+        "polarity_check polarity_hidden")
+    add("dies", solved(a1_paste="import os\n\n\ndef paste(*given):\n    os._exit(1)"),
+        "paste_check paste_hidden leak_check leak_hidden")
+    add("loops", solved(a1_polarity="def as_hole(*given):\n    while True:\n        pass"),
+        "polarity_check polarity_hidden")
+    add("deletes", solved(a1_hole_check=None, a1_leak_hidden=None))
+    targets = [out / "gradebook.db", folder / "right-0" / "a1.ipynb",
+               classroom.SOURCE / "a1" / "a1.ipynb"]
+    nosy = solved()
+    nosy["cells"].insert(2, {"cell_type": "code", "id": "nosy", "metadata": {},
+                             "outputs": [], "execution_count": None,
+                             "source": NOSY.format(paths=[str(t) for t in targets])})
+    add("reads-the-gradebook", solved() if FREE else nosy)  # unconfined it would succeed
+    for i in range(3):
+        add(f"right-{i}", solved())
+    assert len(expected) == 20
+    watched = (folder, classroom.SOURCE, classroom.RELEASE)
+    before = [digest(f) for f in watched]
+    rows = graded(folder, out, "--seconds", "15")
+    return expected, rows, out, before, [digest(f) for f in watched]
+
+
+def test_everybody_gets_the_right_marks(class_of_20):
+    expected, rows, *_ = class_of_20
+    assert {student for student, _ in rows} == set(expected)
+    wrong = {}
+    for student, fails in expected.items():
+        row = rows[student, "a1"]
+        marks = 65 - sum(POINTS[test] for test in fails)
+        if (float(row["auto"]), set(row["failed"].split())) != (marks, fails):
+            wrong[student] = row["auto"], marks, set(row["failed"].split()) ^ fails
+    assert not wrong
+
+
+def test_everybody_has_a_page_and_written_answers_wait_for_a_person(class_of_20):
+    expected, rows, out, *_ = class_of_20
+    for student in expected:
+        page = out / "feedback" / student / "a1" / "a1.html"
+        assert "Score" in page.read_text(encoding="utf-8")
+        waiting = 0 if student.startswith("blank") else 35
+        assert float(rows[student, "a1"]["by_hand"]) == waiting
+        assert float(rows[student, "a1"]["max"]) == 100
+
+
+def test_nothing_outside_a_submission_is_changed(class_of_20):
+    _, _, _, before, after = class_of_20
+    assert before == after
+
+
+@pytest.mark.skipif(bool(FREE), reason="no Landlock here")
+def test_the_gradebook_was_out_of_reach(class_of_20):
+    _, rows, out, *_ = class_of_20
+    done = json.loads((out / "autograded" / "reads-the-gradebook" / "a1" / "a1.ipynb")
+                      .read_text())
+    said = [o["text"] for c in done["cells"] if c.get("id") == "nosy" for o in c["outputs"]]
+    assert said and "got at" not in "".join("".join(text) for text in said)
+    assert "worth a look: gradebook" in rows["reads-the-gradebook", "a1"]["notes"]
+
+
+def test_notes_say_what_was_put_right(class_of_20):
+    _, rows, *_ = class_of_20
+    assert rows["deletes", "a1"]["notes"] == "missing: a1_hole_check, a1_leak_hidden"
+    assert rows["right-0", "a1"]["notes"] == ""
+
+
+# ------------------------------------------------------------------------ all four sheets
+
+
+@pytest.fixture(scope="module")
+def all_four(tmp_path_factory):
+    """(rows, out) of a student who solved everything, and of one who did nothing."""
+    place = tmp_path_factory.mktemp("sheets")
+    for key in SOURCE:
+        hand_in(place / "in", "solution", SOURCE[key], key)
+        hand_in(place / "in", "blank", RELEASE[key], key)
+    return graded(place / "in", place / "out", "--seconds", "170"), place / "out"
+
+
+@pytest.mark.parametrize("key", list(SOURCE))
+def test_nbgrader_gives_the_release_nothing_and_the_solution_everything(all_four, key):
+    rows, _ = all_four
+    assert float(rows["blank", key]["auto"]) == 0
+    assert float(rows["blank", key]["by_hand"]) == 0
+    assert float(rows["solution", key]["auto"]) == 65
+    assert float(rows["solution", key]["by_hand"]) == 35
+
+
+@pytest.mark.parametrize("key", list(SOURCE))
+def test_no_cell_of_the_solution_fails_its_plots_included(all_four, key):
+    _, out = all_four
+    done = json.loads((out / "autograded" / "solution" / key / f"{key}.ipynb").read_text())
+    errors = [o["evalue"] for c in done["cells"] for o in c.get("outputs", [])
+              if o["output_type"] == "error"]
+    assert not errors
+
+
+# ------------------------------------------------------------------------------ commands
+
+
+def test_the_release_is_a_zip_of_the_sheets(tmp_path, capsys):
+    classroom.main(["release", "--to", str(tmp_path / "to"), "--zip",
+                    str(tmp_path / "deep" / "sheets.zip")])
+    with zipfile.ZipFile(tmp_path / "deep" / "sheets.zip") as archive:
+        assert archive.namelist() == [f"{key}.ipynb" for key in SOURCE]
+    assert "sheets.zip" in capsys.readouterr().out
+
+
+def test_a_variant_has_all_that_a_term_needs(tmp_path):
+    classroom.main(["variant", "--term", "2027s", "--out", str(tmp_path)])
+    new = sheets.read_all(tmp_path / "source")
+    assert all(new[key] != SOURCE[key] for key in SOURCE)
+    assert (tmp_path / "2027s.zip").exists()
+    public = json.dumps(sheets.read_all(tmp_path / "release"))
+    assert "BEGIN SOLUTION" not in public and "BEGIN HIDDEN" not in public
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["grade", "nowhere"], "No such file"),
+    (["release", "--source", "."], "no sheets"),
+    (["variant", "--term", "x", "--terms", "nowhere"], "No such file")])
+def test_what_is_wrong_is_one_line(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    extra = FREE if arguments[0] == "grade" else []
+    with pytest.raises(SystemExit, match=f"error: .*{said}"):
+        classroom.main([*arguments, *extra])
+
+
+def test_without_landlock_it_asks_before_it_runs_strange_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "version", lambda: 0)
+    with pytest.raises(SystemExit, match="or say --unconfined"):
+        classroom.main(["grade", str(tmp_path)])
