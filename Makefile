@@ -52,4 +52,5 @@ $(STAMP): requirements.txt pyproject.toml
 	    echo "$(PYTHON) cannot make a virtual environment" \
 	         "(on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install -r requirements.txt
+	-@$(BIN)/jupyter labextension disable @jupyter/nbgrader 2> /dev/null  # teachers enable it
 	@touch $@

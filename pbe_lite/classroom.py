@@ -8,6 +8,7 @@
 """
 
 import argparse
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -46,7 +47,7 @@ def grade(args):
             "with Landlock): grade inside a container, or say --unconfined")
     limits = Limits(args.seconds, args.sheet_seconds, not args.unconfined)
     grading.grade(args.submissions, sheets.read_all(args.source), args.out, args.jobs,
-                  limits)
+                  limits, args.again)
     print(f"{args.out / 'grades.csv'}, pages in {args.out / 'feedback'}")
 
 
@@ -82,9 +83,12 @@ def parser():
     sub = command(grade)
     sub.add_argument("submissions", type=Path, help="a folder or a notebook a student")
     sub.add_argument("--out", type=Path, default=PLACE / "grades")
-    sub.add_argument("--jobs", type=int, default=2, help="submissions at the same time")
+    sub.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1),
+                     help="submissions at the same time")
     sub.add_argument("--seconds", type=int, default=60, help="for one cell")
     sub.add_argument("--sheet-seconds", type=int, default=600, help="for a whole sheet")
+    sub.add_argument("--again", action="store_true",
+                     help="run submissions that were graded before, too")
     sub.add_argument("--unconfined", action="store_true",
                      help="run submissions with all the rights that you have")
     sub = command(variant)

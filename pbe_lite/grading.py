@@ -7,6 +7,8 @@ run elsewhere (runner.py); nbgrader gets them executed and grades without execut
 
 import contextlib
 import csv
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -75,6 +77,19 @@ class Course:
         if not result["success"]:
             raise RuntimeError(f"nbgrader, {assignment}: {_reason(result)}")
 
+    def _mark(self, one):
+        return self.path("autograded", one.student, one.assignment).with_name("sha256")
+
+    def knows(self, one):
+        """Was this very submission graded here?"""
+        mark = self._mark(one)
+        return mark.exists() and mark.read_text() == one.fingerprint
+
+    def remember(self, one):
+        """Note that it was; nbgrader removes the note with what it autograded."""
+        if one.fingerprint:
+            self._mark(one).write_text(one.fingerprint)
+
     def generate(self, source):
         """Make source/, release/ and the gradebook's entries; {assignment: released}."""
         for name, sheet in source.items():
@@ -94,10 +109,22 @@ def release(source, folder):
 # --------------------------------------------------------------------------------- grade
 
 
-def grade(folder, source, out, jobs=2, limits=None, report=print):
+def fingerprint(sheet, files):
+    """What the marks of a submission depend on, as a hash: its cells, its other files."""
+    cells = [[c["cell_type"], c["source"], sheets.mark(c)] for c in sheet["cells"]]
+    found = hashlib.sha256(json.dumps(cells, sort_keys=True).encode())
+    for path in sorted(files.rglob("*")) if files else []:
+        if path.is_file() and not path.is_symlink() and path.suffix != ".ipynb":
+            found.update(f"\0{path.relative_to(files)}\0".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
     """Grade a folder of submissions into the course folder `out`; the rows of grades.csv.
 
-    source: {assignment: sheet}.  What a submission does costs its author marks at most."""
+    source: {assignment: sheet}.  What a submission does costs its author marks at most.
+    One that `out` has graded as it is keeps its marks, and those given by hand, and does
+    not run; `again` runs all."""
     course, limits = Course(out), limits or Limits()
     given = collect(folder, source)
     used = {name: source[name] for name in sorted({s.assignment for s in given})}
@@ -111,6 +138,9 @@ def grade(folder, source, out, jobs=2, limits=None, report=print):
             whole, changed = sheets.mend(one.sheet, used[one.assignment],
                                          blank[one.assignment])
             one.notes += changed
+            one.fingerprint = fingerprint(whole, one.files)
+            if course.knows(one) and not again:
+                return None
             return run_apart(whole, limits, one.files)
         except Exception as error:  # whatever is in it, it is this submission's alone
             one.notes.append(f"counted as blank: {error!r}")
@@ -119,33 +149,35 @@ def grade(folder, source, out, jobs=2, limits=None, report=print):
     rows = []
     with ThreadPoolExecutor(jobs) as pool:
         for one, executed in zip(given, pool.map(run, given)):
-            rows.append(record(course, one, executed, blank[one.assignment]))
-            report("{student}: {assignment} {auto:g} of {auto_max:g} {notes}".format(
-                **rows[-1]))
+            if executed:
+                record(course, one, executed, blank[one.assignment])
+            if look := one.suspects():
+                one.notes.append(f"worth a look: {', '.join(look)}")
+            rows.append({**marks(course, one), "notes": "; ".join(one.notes)})
+            report("{student}: {assignment} {auto:g} of {auto_max:g}{} {notes}".format(
+                "" if executed else ", as before", **rows[-1]))
     rows.sort(key=lambda row: (row["assignment"], row["student"]))
     with open(course.folder / "grades.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({key: f"{value:g}" if isinstance(value, float) else value
+                         for key, value in row.items()} for row in rows)
     return rows
 
 
 def record(course, one, executed, blank):
-    """Let nbgrader grade one executed sheet; its row.  A sheet that nbgrader cannot
-    digest counts as blank."""
+    """Let nbgrader grade one executed sheet.  What it cannot digest counts as blank."""
     try:
         _autograde(course, one, executed)
     except RuntimeError as error:
         one.notes.append(f"counted as blank: {error}")
+        one.fingerprint = ""
         _autograde(course, one, unrun(blank, "it could not be graded"))
     try:
         course.convert(GenerateFeedback, one.assignment, one.student)
     except RuntimeError as error:
         one.notes.append(f"no feedback page: {error}")
-    row = marks(course, one)
-    if look := one.suspects():
-        one.notes.append(f"worth a look: {', '.join(look)}")
-    return {**row, "notes": "; ".join(one.notes)}
+    course.remember(one)
 
 
 def _autograde(course, one, sheet):

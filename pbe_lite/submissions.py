@@ -27,6 +27,7 @@ class Submission:
     assignment: str
     sheet: dict = None
     files: Path = None
+    fingerprint: str = ""
     notes: list = field(default_factory=list)
 
     def suspects(self):

@@ -9,8 +9,9 @@ import zipfile
 import pytest
 from mutants import full, mutate
 from mutants.a1 import MUTANTS
+from nbgrader.api import Gradebook
 
-from pbe_lite import classroom, sandbox, sheets
+from pbe_lite import classroom, grading, sandbox, sheets
 
 SOURCE = sheets.read_all(classroom.SOURCE)
 RELEASE = sheets.read_all(classroom.RELEASE)
@@ -47,8 +48,8 @@ def solved(key="a1", **changes):
     return made
 
 
-def hand_in(folder, student, sheet, key="a1"):
-    sheets.write(sheet, folder / student / f"{key}.ipynb")
+def hand_in(folder, student, sheet, key="a1", name=None):
+    sheets.write(sheet, folder / student / f"{name or key}.ipynb")
 
 
 def digest(folder):
@@ -71,8 +72,8 @@ def class_of_20(tmp_path_factory):
     folder, out = place / "submissions", place / "graded"
     expected = {}
 
-    def add(student, sheet, fails=""):
-        hand_in(folder, student, sheet)
+    def add(student, sheet, fails="", **named):
+        hand_in(folder, student, sheet, **named)
         expected[student] = fails if isinstance(fails, set) else full("a1", fails)
 
     chosen = [m for m in MUTANTS if m.name in PICKED]
@@ -95,8 +96,8 @@ def class_of_20(tmp_path_factory):
                              "outputs": [], "execution_count": None,
                              "source": NOSY.format(paths=[str(t) for t in targets])})
     add("reads-the-gradebook", solved() if FREE else nosy)  # unconfined it would succeed
-    for i in range(3):
-        add(f"right-{i}", solved())
+    for i, name in enumerate(("a1", "a1", "my sheet (2) final")):
+        add(f"right-{i}", solved(), name=name)
     assert len(expected) == 20
     watched = (folder, classroom.SOURCE, classroom.RELEASE)
     before = [digest(f) for f in watched]
@@ -145,6 +146,68 @@ def test_notes_say_what_was_put_right(class_of_20):
     _, rows, *_ = class_of_20
     assert rows["deletes", "a1"]["notes"] == "missing: a1_hole_check, a1_leak_hidden"
     assert rows["right-0", "a1"]["notes"] == ""
+    assert rows["right-2", "a1"]["notes"] == "renamed: my sheet (2) final.ipynb"
+
+
+@pytest.fixture
+def small_class(tmp_path):
+    """(grade, hand in) for a class with a small sheet: an answer, its tests, a question."""
+    small = solved()
+    small["cells"] = [c for c in small["cells"] if (sheets.name(c) or "").startswith(
+        ("a1_setup", "a1_hole", "a1_bug"))]
+    sheets.write(small, tmp_path / "source" / "a1" / "a1.ipynb")
+
+    def add(student, extra=""):
+        mine = copy.deepcopy(small)
+        mine["cells"][1]["source"] += extra
+        hand_in(tmp_path / "in", student, mine)
+
+    return add, lambda *options: graded(tmp_path / "in", tmp_path / "out", "--source",
+                                        str(tmp_path / "source"), *options)
+
+
+def test_a_late_answer_costs_no_second_run_of_the_others(small_class, tmp_path, capsys):
+    add, grade = small_class
+    add("ann")
+    assert grade()["ann", "a1"]["auto"] == "8"
+    with Gradebook(f"sqlite:///{tmp_path / 'out' / 'gradebook.db'}") as book:
+        given = book.find_grade("a1_bug", "a1", "a1", "ann")
+        given.manual_score, given.needs_manual_grade = 5, False
+        book.db.commit()
+    add("bob")
+    rows = grade()
+    assert [rows[s, "a1"]["auto"] for s in ("ann", "bob")] == ["8", "8"]
+    assert [rows[s, "a1"]["by_hand"] for s in ("ann", "bob")] == ["0", "8"]
+    said = capsys.readouterr().out
+    assert "ann: a1 8 of 8, as before" in said and "bob: a1 8 of 8 \n" in said
+    add("ann", "\n\n\ndef hole_mask(box, size):\n    return 0")
+    assert grade()["ann", "a1"]["auto"] == "0"
+    with Gradebook(f"sqlite:///{tmp_path / 'out' / 'gradebook.db'}") as book:
+        assert book.find_submission("a1", "ann").score == 5  # what a person gave stays
+    grade("--again")
+    assert "as before" not in capsys.readouterr().out.splitlines()[-2]
+
+
+def test_a_killed_grading_goes_on(small_class, monkeypatch):
+    add, grade = small_class
+    for student in ("ann", "bob", "cem"):
+        add(student)
+
+    def killed(course, one, *rest, do=grading.record):
+        do(course, one, *rest)
+        if one.student == "bob":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading, "record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        grade()
+    monkeypatch.undo()
+    ran = []
+    monkeypatch.setattr(grading, "record",
+                        lambda course, one, *rest, do=grading.record:
+                        (ran.append(one.student), do(course, one, *rest)))
+    assert {row["auto"] for row in grade().values()} == {"8"}
+    assert ran == ["cem"]
 
 
 # ------------------------------------------------------------------------ all four sheets
