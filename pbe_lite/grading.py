@@ -115,7 +115,9 @@ def fingerprint(sheet, files):
     found = hashlib.sha256(json.dumps(cells, sort_keys=True).encode())
     for path in sorted(files.rglob("*")) if files else []:
         if path.is_file() and not path.is_symlink() and path.suffix != ".ipynb":
-            found.update(f"\0{path.relative_to(files)}\0".encode() + path.read_bytes())
+            found.update(f"\0{path.relative_to(files)}\0".encode("utf-8", "replace"))
+            with contextlib.suppress(OSError):  # one that cannot be read is not copied
+                found.update(path.read_bytes())
     return found.hexdigest()
 
 
@@ -124,8 +126,12 @@ def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
 
     source: {assignment: sheet}.  What a submission does costs its author marks at most.
     One that `out` has graded as it is keeps its marks, and those given by hand, and does
-    not run; `again` runs all."""
+    not run; `again` runs all.  Raises ValueError where `out` and `folder` overlap, or
+    where there is nothing to grade."""
     course, limits = Course(out), limits or Limits()
+    inner, outer = sorted((course.folder, Path(folder).resolve()), key=str, reverse=True)
+    if inner.is_relative_to(outer):
+        raise ValueError(f"out: {out} and the submissions in {folder} must lie apart")
     given = collect(folder, source)
     used = {name: source[name] for name in sorted({s.assignment for s in given})}
     blank = course.generate(used)
@@ -144,6 +150,7 @@ def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
             return run_apart(whole, limits, one.files)
         except Exception as error:  # whatever is in it, it is this submission's alone
             one.notes.append(f"counted as blank: {error!r}")
+            one.fingerprint = ""
             return unrun(blank[one.assignment], "it could not be run")
 
     rows = []
@@ -154,8 +161,9 @@ def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
             if look := one.suspects():
                 one.notes.append(f"worth a look: {', '.join(look)}")
             rows.append({**marks(course, one), "notes": "; ".join(one.notes)})
-            report("{student}: {assignment} {auto:g} of {auto_max:g}{} {notes}".format(
-                "" if executed else ", as before", **rows[-1]))
+            before = "" if executed else ", as before"
+            report(f"{len(rows)}/{len(given)} " + "{student}: {assignment} {auto:g} of "
+                   "{auto_max:g}{} {notes}".format(before, **rows[-1]))
     rows.sort(key=lambda row: (row["assignment"], row["student"]))
     with open(course.folder / "grades.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)

@@ -263,6 +263,8 @@ def test_a_variant_has_all_that_a_term_needs(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["grade", "nowhere"], "No such file"),
+    (["grade", ".", "--out", "course"], "must lie apart"),
+    (["grade", "course/submitted", "--out", "course"], "must lie apart"),
     (["release", "--source", "."], "no sheets"),
     (["variant", "--term", "x", "--terms", "nowhere"], "No such file")])
 def test_what_is_wrong_is_one_line(arguments, said, tmp_path, monkeypatch):
