@@ -27,8 +27,8 @@ class Submission:
     assignment: str
     sheet: dict = None
     files: Path = None
-    fingerprint: str = ""
     notes: list = field(default_factory=list)
+    fingerprint: str = ""
 
     def suspects(self):
         """Words in its own code that a person should look at; no proof of anything."""

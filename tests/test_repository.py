@@ -189,6 +189,15 @@ def balance_faults(notebook):
         yield f"{prose} markdown cells to {code} code cells: wanted 1.0 to 2.0"
 
 
+def test_no_assignment_is_taken_for_a_test():
+    """Sheets fail on purpose: pytest, called on a folder, must not run them."""
+    collect = "-m pytest --nbmake --collect-only -q notebooks".split()
+    run = subprocess.run(
+        [sys.executable, *collect], cwd=ROOT, capture_output=True, text=True)
+    found = {line.split("::")[0] for line in run.stdout.splitlines() if "::" in line}
+    assert found == {f"notebooks/{path.name}" for path in NOTEBOOKS}, run.stdout
+
+
 def is_lesson(path):
     return path.name[:2].isdigit() and path.name[:2] != "00"
 
