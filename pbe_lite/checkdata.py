@@ -19,7 +19,14 @@ from tqdm.auto import tqdm
 
 from pbe_lite.index import BOX, is_box
 from pbe_lite.openimages import class_names, csv_rows, find_csv
-from pbe_lite.owndata import csv_table, find_layout, load_data, mask_box, pair_masks
+from pbe_lite.owndata import (
+    csv_corners,
+    csv_table,
+    find_layout,
+    load_data,
+    mask_box,
+    pair_masks,
+)
 from pbe_lite.records import UnreadableImage
 
 SHOWN = 20   # of each kind of problem; the rest is only counted
@@ -71,24 +78,34 @@ def coco_problems(path):
         elif width <= 0 or height <= 0:
             yield Problem("not a box", where, f"bbox {box['bbox']}: expected left, top, "
                                               "width > 0, height > 0, in pixels")
-        elif min(left, top) < -1 or left + width > image["width"] + 1 or \
-                top + height > image["height"] + 1:
-            yield Problem("beyond the picture", where, f"bbox {box['bbox']} in "
-                          f"{image['width']} x {image['height']}; it will be cut off")
+        else:
+            yield from _beyond(where, f"bbox {box['bbox']}",
+                               (left, top, left + width, top + height), image)
+
+
+def _beyond(where, said, corners, image):
+    """More than a pixel, that is: what is less comes from rounding."""
+    x0, y0, x1, y1 = corners
+    width, height = float(image["width"]), float(image["height"])
+    if min(x0, y0) < -1 or x1 > width + 1 or y1 > height + 1:
+        yield Problem("beyond the picture", where,
+                      f"{said} in {width:g} x {height:g}; it will be cut off")
 
 
 def csv_problems(path):
-    """Lines of boxes.csv that hold no box."""
+    """Lines of boxes.csv that hold no box, or one beyond the picture."""
     for line, row in csv_table(path):
         where = f"{path}, line {line}"
         try:
-            sides = [float(row.get(s) or 1) for s in ("width", "height")] * 2
-            x0, y0, x1, y1 = (float(row[c]) / s for c, s in zip(BOX, sides))
-        except (TypeError, ValueError, ZeroDivisionError) as error:
+            x0, y0, x1, y1 = csv_corners(row)
+        except (TypeError, ValueError, KeyError) as error:
             yield Problem("not a number", where, str(error))
             continue
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             yield _no_box(where, row)
+        elif row.get("width"):
+            corners = tuple(float(row[c]) for c in BOX)
+            yield from _beyond(where, f"x0, y0, x1, y1 = {corners}", corners, row)
 
 
 def mask_problems(folder):

@@ -93,12 +93,17 @@ def csv_rows(path):
     Raises ValueError, naming file and line, for what is no number."""
     for line, row in csv_table(path):
         try:
-            corners = tuple(float(row[c]) for c in CORNERS)
-            if row.get("width"):
-                corners = _fractions(corners, row)
+            corners = csv_corners(row)
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"{path}, line {line}: {error}") from None
         yield (row["image"], *corners, row.get("label") or "object")
+
+
+def csv_corners(row):
+    """(x0, y0, x1, y1) of a row of boxes.csv in fractions; pixels are cut off at the
+    picture's edge."""
+    corners = tuple(float(row[c]) for c in CORNERS)
+    return _fractions(corners, row) if row.get("width") else corners
 
 
 def pair_masks(folder):

@@ -193,7 +193,8 @@ class PaintByExamplePipeline(DiffusionPipeline):
     def most_steps(self):
         """The largest number of steps that the scheduler's noise levels allow."""
         config = self.scheduler.config
-        return config.num_train_timesteps - config.get("steps_offset", 0)
+        leading = config.get("timestep_spacing", "leading") == "leading"
+        return config.num_train_timesteps - leading * config.get("steps_offset", 0)
 
     def _check_numbers(self, guidance_scale, steps, seed, samples, context, output_type):
         integers = (("steps", steps, 1, self.most_steps), ("seed", seed, 0, 2 ** 63),

@@ -89,6 +89,18 @@ def test_faults_of_csv_lines_are_named(folder, capsys):
     assert "not a number: " in (out := report(folder, capsys)) and "line 7" in out
 
 
+def test_a_box_in_pixels_is_cut_off_and_said_to_be(folder, capsys):
+    write_csv(folder, pixels=True)
+    with open(folder / "boxes.csv", "a") as file:
+        file.write("cat.png,10,10,80.4,60,cat,80,60\ncat.png,10,10,95,60,cat,80,60\n"
+                   "cat.png,90,10,95,60,cat,80,60\ncat.png,1,1,5,5,cat,0,60\n")
+    out = report(folder, capsys)
+    assert "line 5" not in out  # less than a pixel: rounding
+    assert "line 6: x0, y0, x1, y1 = (10.0, 10.0, 95.0, 60.0) in 80 x 60; it will be cut" \
+        in out
+    assert "2 x not a box" in out and "line 7" in out and "line 8" in out
+
+
 def test_faults_of_masks_are_named(folder, capsys):
     write_masks(folder)
     Image.new("L", (80, 60)).save(folder / "masks" / "cat_dark.png")

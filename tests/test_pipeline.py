@@ -167,11 +167,12 @@ def test_any_scheduler_paints(pipe, question, name, prediction):
     assert (moved != images[0]).any()
 
 
-@pytest.mark.parametrize("offset", [0, 1])
-def test_as_many_steps_as_there_are_noise_levels(pipe, offset):
-    set_scheduler(pipe, "DDIMScheduler", timestep_spacing="leading", steps_offset=offset)
+@pytest.mark.parametrize(("spacing", "offset", "most"), [
+    ("leading", 0, 1000), ("leading", 1, 999), ("trailing", 1, 1000)])
+def test_as_many_steps_as_there_are_noise_levels(pipe, spacing, offset, most):
+    set_scheduler(pipe, "DDIMScheduler", timestep_spacing=spacing, steps_offset=offset)
     pipe.scheduler.set_timesteps(pipe.most_steps)
-    assert pipe.most_steps == 1000 - offset
+    assert pipe.most_steps == most
     assert pipe.scheduler.timesteps.max() == 999 and pipe.scheduler.timesteps.min() >= 0
 
 
