@@ -9,14 +9,17 @@ signal a process outside.  What Landlock does not do: it does not close the netw
 it guards what files hold, not their names, modes and times.
 """
 
+import contextlib
 import ctypes
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
 
 from pbe_lite.presets import DATA
+
+with contextlib.suppress(ImportError):  # Windows has none; it can hand out, not confine
+    import resource
 
 CREATE, ADD_RULE, RESTRICT = 444, 445, 446  # system calls, the same on all machines
 DIE_WITH_PARENT, NO_NEW_PRIVILEGES, ADOPT_ORPHANS = 1, 38, 36  # of prctl
