@@ -9,6 +9,8 @@ import ast
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -96,7 +98,9 @@ def server(tmp_path_factory):
     """The address of a JupyterLab with the notebooks; it ends with this module."""
     folder, port = tmp_path_factory.mktemp("lab"), free_port()
     log = folder / "server.log"
+    large_uploads = re.search("LARGE_UPLOADS := (.*)", (ROOT / "Makefile").read_text())[1]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+               *shlex.split(large_uploads),
                "--expose-app-in-browser", f"--ServerApp.port={port}",
                "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0",
                f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"]
@@ -397,6 +401,18 @@ def test_the_preview_appears_while_it_paints_and_stop_stops(lab):
     lab.set("samples", 1)
     lab.eventually("studio.settings.options['steps']", 10)
     paint(lab)
+
+
+def test_a_photograph_of_12_megabytes_arrives(lab):
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "png")
+    assert len(data.getvalue()) > 12_000_000
+    with lab.page.expect_file_chooser() as chooser:
+        lab.find(".pbe-picker .widget-upload").click()
+    chooser.value.set_files({"name": "large.png", "mimeType": "image/png",
+                             "buffer": data.getvalue()})
+    lab.eventually("studio.picker.exemplar.size", (2000, 2000))
 
 
 def test_a_broken_upload_is_said_and_painting_still_works(lab):
