@@ -6,6 +6,7 @@ another, lets somebody watch, and stops in the middle when it is told to.
 
 import hashlib
 import io
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from pbe_lite.presets import ARMS
 from pbe_lite.weights import WEIGHTS
 
 COPY_PASTE = "copy-paste"
+ONE_AT_A_TIME = threading.Lock()  # two Studios may hold the same pipeline
 
 
 class Stopped(Exception):
@@ -122,12 +124,13 @@ def paint_one(pipe, question, stop, watch):
             raise Stopped
         watch(state["step"] / state["steps"], look(state["latents"]))
 
-    try:
-        return pipe(question.image, question.hole, question.exemplar, callback=callback,
-                    **question.options).images
-    except Stopped:
-        pipe.maybe_free_model_hooks()  # what the call would have done at its end
-        raise
+    with ONE_AT_A_TIME:
+        try:
+            return pipe(question.image, question.hole, question.exemplar,
+                        callback=callback, **question.options).images
+        except Stopped:
+            pipe.maybe_free_model_hooks()  # what the call would have done at its end
+            raise
 
 
 def previewer(pipe, question):

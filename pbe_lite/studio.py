@@ -4,7 +4,7 @@
     studio = Studio(pipe, source="photo.jpg")
 
 Painting runs in a thread of its own, so that Stop and the kernel stay free meanwhile.
-Nothing else should call the same pipeline until it is done.
+Several Studios take turns; your own code should not call their pipelines meanwhile.
 """
 
 import re

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from pbe_lite import painting
 from pbe_lite.baselines import copy_paste
-from pbe_lite.painting import Answer, Stopped, ask, load_pipes, paint
+from pbe_lite.painting import Answer, Stopped, ask, load_pipes, paint, paint_one
 
 HOLE = np.zeros((80, 120), bool)
 HOLE[20:50, 60:95] = True
@@ -109,6 +110,18 @@ def test_stop_ends_it_at_the_next_step_and_the_pipeline_stays_usable(pipe, quest
         list(paint({"one": pipe, "two": pipe}, question, stop, watch))
     assert len(seen) == after
     assert len(list(paint({"one": pipe}, question, never(), ignore))) == 2
+
+
+def test_two_that_paint_with_one_pipeline_do_not_disturb_each_other(pipe, question):
+    asked = [question, question._replace(seed=40, steps=7)]
+    alone = [paint_one(pipe, q, threading.Event(), ignore) for q in asked]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(paint_one, pipe, q, threading.Event(), ignore)
+                for q in 3 * asked]
+        together = [job.result() for job in jobs]
+    for i, images in enumerate(together):
+        for one, other in zip(images, alone[i % 2], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_previews_leave_most_of_the_time_to_the_painting():
