@@ -26,7 +26,7 @@ from traitlets.config import Config
 
 from pbe_lite import sheets
 from pbe_lite.runner import Limits, run_apart, unrun
-from pbe_lite.submissions import collect
+from pbe_lite.submissions import collect, files_in
 
 COLUMNS = ("student", "assignment", "auto", "auto_max", "by_hand", "max", "failed", "notes")
 NOT_EXECUTED = {"Execute": {"enabled": False}, "ClearOutput": {"enabled": False},
@@ -113,11 +113,11 @@ def fingerprint(sheet, files):
     """What the marks of a submission depend on, as a hash: its cells, its other files."""
     cells = [[c["cell_type"], c["source"], sheets.mark(c)] for c in sheet["cells"]]
     found = hashlib.sha256(json.dumps(cells, sort_keys=True).encode())
-    for path in sorted(files.rglob("*")) if files else []:
-        if path.is_file() and not path.is_symlink() and path.suffix != ".ipynb":
-            found.update(f"\0{path.relative_to(files)}\0".encode("utf-8", "replace"))
-            with contextlib.suppress(OSError):  # one that cannot be read is not copied
-                found.update(path.read_bytes())
+    others = [p for p in files_in(files) if p.suffix != ".ipynb"] if files else []
+    for path in others:
+        found.update(f"\0{path.relative_to(files)}\0".encode("utf-8", "replace"))
+        with contextlib.suppress(OSError):  # one that cannot be read is not copied
+            found.update(path.read_bytes())
     return found.hexdigest()
 
 
@@ -129,29 +129,32 @@ def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
     not run; `again` runs all.  Raises ValueError where `out` and `folder` overlap, or
     where there is nothing to grade."""
     course, limits = Course(out), limits or Limits()
-    inner, outer = sorted((course.folder, Path(folder).resolve()), key=str, reverse=True)
-    if inner.is_relative_to(outer):
+    place = Path(folder).resolve()
+    if place.is_relative_to(course.folder) or course.folder.is_relative_to(place):
         raise ValueError(f"out: {out} and the submissions in {folder} must lie apart")
     given = collect(folder, source)
     used = {name: source[name] for name in sorted({s.assignment for s in given})}
     blank = course.generate(used)
     (course.folder / "feedback").mkdir(exist_ok=True)
 
+    def as_before(one):
+        return course.knows(one) and not again
+
     def run(one):
+        """The executed sheet, None where the marks are known."""
+        empty = blank[one.assignment]
         if one.sheet is None:
-            return unrun(blank[one.assignment], "nothing was handed in")
+            one.fingerprint = fingerprint(empty, None)
+            return None if as_before(one) else unrun(empty, "nothing was handed in")
         try:
-            whole, changed = sheets.mend(one.sheet, used[one.assignment],
-                                         blank[one.assignment])
+            whole, changed = sheets.mend(one.sheet, used[one.assignment], empty)
             one.notes += changed
             one.fingerprint = fingerprint(whole, one.files)
-            if course.knows(one) and not again:
-                return None
-            return run_apart(whole, limits, one.files)
+            return None if as_before(one) else run_apart(whole, limits, one.files)
         except Exception as error:  # whatever is in it, it is this submission's alone
             one.notes.append(f"counted as blank: {error!r}")
             one.fingerprint = ""
-            return unrun(blank[one.assignment], "it could not be run")
+            return unrun(empty, "it could not be run")
 
     rows = []
     with ThreadPoolExecutor(jobs) as pool:
@@ -160,10 +163,11 @@ def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
                 record(course, one, executed, blank[one.assignment])
             if look := one.suspects():
                 one.notes.append(f"worth a look: {', '.join(look)}")
-            rows.append({**marks(course, one), "notes": "; ".join(one.notes)})
-            before = "" if executed else ", as before"
-            report(f"{len(rows)}/{len(given)} " + "{student}: {assignment} {auto:g} of "
-                   "{auto_max:g}{} {notes}".format(before, **rows[-1]))
+            row = marks(course, one, used[one.assignment])
+            rows.append({**row, "notes": "; ".join(one.notes)})
+            report(f"{len(rows)}/{len(given)} {one.student}: {one.assignment} "
+                   f"{row['auto']:g} of {row['auto_max']:g}"
+                   f"{'' if executed else ', as before'} {rows[-1]['notes']}")
     rows.sort(key=lambda row: (row["assignment"], row["student"]))
     with open(course.folder / "grades.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
@@ -195,14 +199,15 @@ def _autograde(course, one, sheet):
     course.convert(Autograde, one.assignment, one.student, NOT_EXECUTED)
 
 
-def marks(course, one):
-    """What the gradebook says: points by tests, and points that a person has to give."""
+def marks(course, one, sheet):
+    """What the gradebook says: points by tests, and points that a person has to give.
+
+    sheet: the source, which tells one from the other."""
     with Gradebook(course.database) as book:
         found = book.find_submission_notebook(one.assignment, one.assignment, one.student)
         grades = [(g.name, g.auto_score or 0, g.max_score, g.needs_manual_grade)
                   for g in found.grades]
-    written = sheets.points(sheets.read(course.path("source", ".", one.assignment)),
-                            sheets.is_written)
+    written = sheets.points(sheet, sheets.is_written)
     tests = [grade for grade in grades if grade[0] not in written]
     return {
         "student": one.student, "assignment": one.assignment,

@@ -61,17 +61,23 @@ def _check(cell, name):
         cell["metadata"].pop("nbgrader", None)
 
 
-def notebooks(entry):
-    """The notebooks of one student: `entry` is a folder or a single file.  Links are not
+def files_in(folder):
+    """The files in and below a folder, in order, but for what is hidden.  Links are not
     followed: they might lead to somebody else's work."""
-    if entry.is_file() or entry.is_symlink():
-        return [entry] if entry.suffix == ".ipynb" and not entry.is_symlink() else []
     found = []
-    for folder, folders, files in os.walk(entry):
+    for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [Path(folder, name) for name in sorted(files) if not name.startswith(".")]
-        found += [p for p in paths if p.suffix == ".ipynb" and not p.is_symlink()]
+        paths = [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+        found += [p for p in paths if os.path.isfile(p) and not os.path.islink(p)]
     return found
+
+
+def notebooks(entry):
+    """The notebooks of one student: `entry` is a folder or a single file, not a link."""
+    if entry.is_symlink():
+        return []
+    files = [entry] if entry.is_file() else files_in(entry)
+    return [p for p in files if p.suffix == ".ipynb"]
 
 
 def collect(folder, source):

@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import hashlib
 import json
 import zipfile
 
@@ -12,6 +11,7 @@ from mutants.a1 import MUTANTS
 from nbgrader.api import Gradebook
 
 from pbe_lite import classroom, grading, sandbox, sheets
+from pbe_lite.weights import hashes
 
 SOURCE = sheets.read_all(classroom.SOURCE)
 RELEASE = sheets.read_all(classroom.RELEASE)
@@ -50,12 +50,6 @@ def solved(key="a1", **changes):
 
 def hand_in(folder, student, sheet, key="a1", name=None):
     sheets.write(sheet, folder / student / f"{name or key}.ipynb")
-
-
-def digest(folder):
-    """{path: hash} of all files under a folder."""
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def graded(submissions, out, *options):
@@ -100,9 +94,9 @@ def class_of_20(tmp_path_factory):
         add(f"right-{i}", solved(), name=name)
     assert len(expected) == 20
     watched = (folder, classroom.SOURCE, classroom.RELEASE)
-    before = [digest(f) for f in watched]
+    before = [hashes(f) for f in watched]
     rows = graded(folder, out, "--seconds", "15")
-    return expected, rows, out, before, [digest(f) for f in watched]
+    return expected, rows, out, before, [hashes(f) for f in watched]
 
 
 def test_everybody_gets_the_right_marks(class_of_20):
@@ -169,6 +163,7 @@ def small_class(tmp_path):
 def test_a_late_answer_costs_no_second_run_of_the_others(small_class, tmp_path, capsys):
     add, grade = small_class
     add("ann")
+    (tmp_path / "in" / "zoe").mkdir()  # who hands in nothing
     assert grade()["ann", "a1"]["auto"] == "8"
     with Gradebook(f"sqlite:///{tmp_path / 'out' / 'gradebook.db'}") as book:
         given = book.find_grade("a1_bug", "a1", "a1", "ann")
@@ -180,6 +175,7 @@ def test_a_late_answer_costs_no_second_run_of_the_others(small_class, tmp_path, 
     assert [rows[s, "a1"]["by_hand"] for s in ("ann", "bob")] == ["0", "8"]
     said = capsys.readouterr().out
     assert "ann: a1 8 of 8, as before" in said and "bob: a1 8 of 8 \n" in said
+    assert "zoe: a1 0 of 8, as before nothing handed in" in said
     add("ann", "\n\n\ndef hole_mask(box, size):\n    return 0")
     assert grade()["ann", "a1"]["auto"] == "0"
     with Gradebook(f"sqlite:///{tmp_path / 'out' / 'gradebook.db'}") as book:

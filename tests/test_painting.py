@@ -114,10 +114,9 @@ def test_stop_ends_it_at_the_next_step_and_the_pipeline_stays_usable(pipe, quest
 
 def test_two_that_paint_with_one_pipeline_do_not_disturb_each_other(pipe, question):
     asked = [question, question._replace(seed=40, steps=7)]
-    alone = [paint_one(pipe, q, threading.Event(), ignore) for q in asked]
+    alone = [paint_one(pipe, q, never(), ignore) for q in asked]
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(paint_one, pipe, q, threading.Event(), ignore)
-                for q in 3 * asked]
+        jobs = [pool.submit(paint_one, pipe, q, never(), ignore) for q in 3 * asked]
         together = [job.result() for job in jobs]
     for i, images in enumerate(together):
         for one, other in zip(images, alone[i % 2], strict=True):

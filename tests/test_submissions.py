@@ -1,6 +1,7 @@
 """However a class names its files, each answer is found once, under its author's name."""
 
 import json
+import os
 
 import pytest
 
@@ -77,6 +78,13 @@ def test_links_are_not_followed(tmp_path):
     (class_ / "cem.ipynb").symlink_to(tmp_path / "elsewhere" / "a1.ipynb")
     assert notebooks(class_ / "ann") == notebooks(class_ / "cem.ipynb") == []
     assert found(class_)["ann", "a1"].sheet is None
+
+
+def test_a_pipe_with_the_name_of_a_notebook_is_not_waited_for(tmp_path):
+    sheets.write(a_sheet(), tmp_path / "ann" / "a1.ipynb")
+    (tmp_path / "bob").mkdir()
+    os.mkfifo(tmp_path / "bob" / "a1.ipynb")
+    assert found(tmp_path)["bob", "a1"].sheet is None
 
 
 def test_checkpoints_are_not_looked_at(tmp_path):
