@@ -135,9 +135,12 @@ class Run:
             self.ema.restore(self.parameters.values())
 
     def close(self):
-        """Let the ranks leave together: gloo's threads may abort one that stays behind."""
+        """Let the ranks leave together.  The engine goes with them: as long as it lives,
+        so do gloo's threads, and those may abort a Python that is ending."""
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+        self.accelerator.free_memory()
+        self.model = None
 
     def _update(self, batch):
         """One optimiser step; the mean loss of this rank's share as a tensor."""

@@ -136,6 +136,7 @@ def test_an_optimisers_state_is_taken_up():
 
 
 SHARDS = """
+import os
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
@@ -169,7 +170,7 @@ for name, value in adam.state[weight].items():
     assert torch.equal(local(mine), local(value)), name
 assert state["state"][0]["exp_avg"].shape == (5, 3)
 dist.barrier()
-dist.destroy_process_group()
+os._exit(0)  # gloo's threads, which DTensor's caches keep, may abort a Python that ends
 """
 
 

@@ -19,7 +19,7 @@ from pbe_lite.train import Run
 STEPS = 20
 BATCH = 4
 SCRIPT = """
-import pathlib, sys
+import glob, pathlib, sys
 sys.path.insert(0, {tests!r})
 import test_scale
 from pbe_lite import openimages
@@ -28,7 +28,14 @@ records = openimages.load_open_images({data!r})
 for accumulate in (1, 2):
     run = test_scale.train_logged(records, pathlib.Path({weights!r}),
                                   pathlib.Path({out!r}) / str(accumulate), accumulate)
+
+def gloo():
+    return [path for path in glob.glob("/proc/self/task/*/comm")
+            if "gloo" in pathlib.Path(path).read_text()]
+
+assert gloo() or not glob.glob("/proc/self/task/*")  # there is no /proc on a Mac
 run.close()
+assert not gloo(), "threads that may abort a Python that is ending"
 """
 
 
