@@ -9,7 +9,11 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    FullyShardedDataParallelPlugin,
+    parse_flag_from_env,
+)
 
 from pbe_lite.presets import ARMS, DATA, PRESETS
 
@@ -109,9 +113,13 @@ def build_accelerator(preset, folder, log=None, fsdp=False):
         raise ValueError(f"log {log!r} needs a package; run: pip install {log}")
     plugin = fsdp_plugin(preset) if fsdp else None
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # one copy, not two
-    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    ranks, here = (int(os.environ.get(k, 1)) for k in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    gpus = torch.cuda.device_count()
+    if here > gpus > 0 and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        raise ValueError(f"{here} processes were started here, where {gpus} GPUs are: give "
+                         f"torchrun --nproc-per-node {gpus}, or set ACCELERATE_USE_CPU=1")
     return Accelerator(mixed_precision=preset.precision, log_with=log, project_dir=folder,
-                       cpu=ranks > 1 and not torch.cuda.is_available(),  # else each alone
+                       cpu=ranks > 1 and not gpus,  # accelerate would train each alone
                        fsdp_plugin=plugin, kwargs_handlers=None if fsdp else [ddp])
 
 

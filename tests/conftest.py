@@ -1,13 +1,16 @@
 """A tiny model of every kind: tests need neither minutes nor the shipped weights."""
 
 import os
+import re
 from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["ACCELERATE_USE_CPU"] = "1"  # tests compare bits; test_cuda.py asks for a GPU
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import zmq  # noqa: E402
+from accelerate import PartialState  # noqa: E402
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa: E402
 from nbclient.output_widget import OutputWidget  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -54,8 +57,15 @@ TINY = replace(
 
 
 def pytest_configure(config):
-    """Leave out what diffusers' schedulers make numpy 2 say."""
+    """Train on the CPU, and leave out what diffusers' schedulers make numpy 2 say."""
+    PartialState(cpu=True)
     config.addinivalue_line("filterwarnings", "ignore:__array_:DeprecationWarning")
+
+
+def name_of(value):
+    """A test's parameter in its name, without addresses: pytest-xdist's workers could
+    not agree on those."""
+    return re.sub(" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def randomise(module, seed=0, scale=.1):

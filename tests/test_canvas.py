@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import name_of
 from PIL import Image
 
 from pbe_lite.canvas import (
@@ -137,7 +138,7 @@ def test_photographs_are_turned_upright(tmp_path, orientation):
         (Image.fromarray(np.full((4, 4), 40000, np.uint16)), "8 bits"),
         (Image.new("F", (4, 4)), "8 bits"),
     ],
-    ids=str,
+    ids=name_of,
 )
 @pytest.mark.parametrize("argument", ["image", "exemplar"])
 def test_a_bad_image_is_named_and_what_is_wrong_with_it(value, expected, argument):
@@ -225,7 +226,7 @@ def test_a_mask_one_pixel_high_or_wide_keeps_its_shape():
         (None, "got NoneType"),
         ("no/such/file.png", "no file"),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_a_bad_mask_is_named_and_what_is_wrong_with_it(value, expected):
     with pytest.raises(ValueError, match=f"^mask.*{expected}"):

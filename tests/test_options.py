@@ -63,10 +63,17 @@ def test_what_does_not_go_together_is_told(capsys, arguments, expected):
 
 
 def test_fsdp_without_gpus_is_told(tmp_path):
-    if torch.cuda.device_count() > 1:
-        pytest.skip("this machine has GPUs")
     with pytest.raises(ValueError, match="fsdp needs several GPUs.*torchrun"):
         build_accelerator(FULL, tmp_path, fsdp=True)
+
+
+def test_more_processes_than_gpus_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    with pytest.raises(ValueError, match="4 processes .* 2 GPUs .*--nproc-per-node 2"):
+        build_accelerator(LITE, tmp_path)
 
 
 def test_a_tracker_whose_package_is_missing_is_told(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from conftest import name_of
 from diffusers.pipelines.deprecated import paint_by_example as stock_parts
 from PIL import Image
 
@@ -451,7 +452,7 @@ def sleeping(pipe):
         ({"context": "3"}, "context must be a finite"),
         ({"output_type": "jpg"}, "output_type must be"),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_bad_input_is_named_before_any_sampling(sleeping, question, change, expected):
     with pytest.raises(ValueError, match=f"^{expected}"):

@@ -1,0 +1,195 @@
+"""The full-size model on one GPU: memory and speed of training it, and of an edit.
+
+    python tests/benchmarks/full_size.py --json data/results/full_size.json
+
+Random weights, pictures of the miniature world at 512 px.  Every setup is a process of
+its own: a `train.Run`, as `python -m pbe_lite.train --preset full` makes it, whose steps
+are timed after two of warm-up; an edit is one call of the pipeline at its defaults.
+"peak" is what tensors held at most, "device" what the process had of the card in the
+end: CUDA itself and the allocator's reserve as well.  Ratios are to `AdamW, 4`.  Of the
+parts a step is made of, the two frozen ones are also timed alone.  A setup that needs a
+package which is not there, or more memory than the card has, is left out, and said so.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPVisionConfig
+
+from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.objectives import build_objective, build_scheduler
+from pbe_lite.openimages import load_open_images, write_tabletop
+from pbe_lite.pairs import make_pair
+from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.presets import FULL
+from pbe_lite.starts import Start
+from pbe_lite.tabletop import FIRST_TRAINING_SEED
+from pbe_lite.train import Run
+from pbe_lite.unet import build_unet
+
+SCENES = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 128)
+WARM = 2
+BASELINE = "AdamW, 4"
+# samples at once, parts of a batch, precision, checkpointing, AdamW of 8 bits
+TRAINED = {
+    "README's command": (1, 16, "bf16", True, True),
+    "AdamW, 1": (1, 1, "bf16", True, False),
+    BASELINE: (4, 1, "bf16", True, False),
+    "AdamW, 4, all kept": (4, 1, "bf16", False, False),
+    "AdamW, 16": (16, 1, "bf16", True, False),
+    "AdamW, 16, all kept": (16, 1, "bf16", False, False),
+    "float32, 4, as the paper": (4, 1, "no", True, False),
+}
+EDITS = {"edit, float16": torch.float16, "edit, float32": torch.float32}
+
+
+def build():
+    """Codec, encoder and U-Net of the full preset on the GPU, with random weights."""
+    width = FULL.unet["cross_attention_dim"]
+    vision = CLIPVisionConfig(**FULL.clip["vision_config"], projection_dim=width)
+    with torch.device("cuda"):
+        codec = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
+            latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4)
+        return Start(codec, ExemplarEncoder(vision), build_unet(FULL))
+
+
+def milliseconds(call, times=5):
+    """Of one call on the GPU, the mean of `times` after one of warm-up."""
+    call()
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(times):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / times
+
+
+def measure_training(setup, folder, samples, workers):
+    """{"rate": samples a second, "peak", "device": bytes, "flops": of a sample, ...}."""
+    at_once, parts, precision, checkpointing, eight = setup
+    steps = max(4, samples // (at_once * parts))
+    preset = replace(FULL, batch_size=at_once * parts, precision=precision,
+                     adam8bit=eight, warmup_steps=100)
+    torch.manual_seed(0)
+    records = load_open_images(folder / "scenes")
+    objective = build_objective("final", preset, records, None, start=build())
+    if checkpointing:
+        objective.unet.enable_gradient_checkpointing()
+    with tempfile.TemporaryDirectory() as out:
+        run = Run(objective, out, (steps + WARM) * preset.batch_size, workers=workers,
+                  accumulate=parts)
+        run.save = lambda: None  # 11 GB
+        update, begun, flops = run._update, [], []
+
+        def timed(batch):
+            if run.step == 0:  # counted on the first, never on a timed one
+                with FlopCounterMode(display=False) as counter:
+                    loss = update(batch)
+                flops.append(counter.get_total_flops() / preset.batch_size)
+                return loss
+            if run.step == WARM:
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+                begun.append(time.perf_counter())
+            return update(batch)
+
+        run._update = timed
+        run.train()
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - begun[0]
+    free, total = torch.cuda.mem_get_info()
+    found = {"rate": steps * preset.batch_size / seconds, "flops": flops[0],
+             "peak": torch.cuda.max_memory_allocated(), "device": total - free,
+             "loss": float(torch.stack([x.float() for x in run.losses]).mean())}
+    picture = torch.zeros(at_once, 3, FULL.resolution, FULL.resolution, device="cuda")
+    exemplar = torch.zeros(at_once, 3, FULL.exemplar_size, FULL.exemplar_size,
+                           device="cuda")
+    with run.accelerator.autocast(), torch.no_grad():
+        found["encode_ms"] = 2 * milliseconds(lambda: objective.encode(picture)) / at_once
+        found["tower_ms"] = milliseconds(
+            lambda: objective.encoder.features(exemplar)) / at_once
+    return found
+
+
+def measure_edit(dtype, rounds=2):
+    """{"seconds": of one edit, "peak", "device": bytes}."""
+    codec, encoder, unet = build()
+    noise = DPMSolverMultistepScheduler.from_config(build_scheduler(FULL).config)
+    pipe = PaintByExamplePipeline(
+        vae=codec, image_encoder=encoder, unet=unet, scheduler=noise, steps=50,
+        guidance_scale=FULL.guidance_scale).to("cuda", dtype)
+    pipe.set_progress_bar_config(disable=True)
+    torch.cuda.reset_peak_memory_stats()
+    pair, times = make_pair(0), []
+    for _ in range(rounds + 1):
+        begun = time.perf_counter()
+        pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar)
+        times.append(time.perf_counter() - begun)
+    free, total = torch.cuda.mem_get_info()
+    return {"seconds": min(times[1:]), "peak": torch.cuda.max_memory_allocated(),
+            "device": total - free}
+
+
+def measure(name, folder, samples, workers):
+    """What a process of its own finds, or why it could not."""
+    call = [sys.executable, __file__, "--one", name, "--folder", str(folder),
+            "--samples", str(samples), "--workers", str(workers)]
+    done = subprocess.run(call, capture_output=True, text=True)
+    if done.returncode:
+        return {"left out": done.stderr.strip().splitlines()[-1][:300]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def describe(name, found, baseline):
+    """One line of the table."""
+    if "left out" in found:
+        return f"{name:<26}left out: {found['left out']}"
+    held = f"{found['peak'] / 1e9:6.2f} GB of tensors, {found['device'] / 1e9:6.2f} in all"
+    if "seconds" in found:
+        return f"{name:<26}{found['seconds']:7.2f} s      {held}"
+    ratio = f"{found['rate'] / baseline:.2f}" if baseline else "-"
+    return (f"{name:<26}{found['rate']:7.2f} /s {ratio:>5}  {held}, "
+            f"{found['rate'] * found['flops'] / 1e12:.0f} TFLOP/s")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--samples", type=int, default=160, help="timed, of each setup")
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="*", help="these setups")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(
+            measure_edit(EDITS[args.one]) if args.one in EDITS else
+            measure_training(TRAINED[args.one], args.folder, args.samples, args.workers)))
+        return
+    table = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        write_tabletop(Path(folder) / "scenes", SCENES, FULL.resolution)
+        others = [name for name in (*TRAINED, *EDITS) if name != BASELINE]
+        for name in args.only or [BASELINE, *others]:
+            rows = table["rows"]
+            rows[name] = measure(name, folder, args.samples, args.workers)
+            baseline = rows.get(BASELINE, {}).get("rate")
+            print(describe(name, rows[name], baseline), flush=True)
+            if args.json:
+                args.json.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
