@@ -88,14 +88,15 @@ def test_adamw_of_8_bits_learns_and_is_taken_up(objective, tiny, tmp_path):
     whole = trained(build(), tmp_path / "whole", samples=200)
     losses = [loss for _, loss in whole.history]
     assert np.mean(losses[-10:]) < .8 * np.mean(losses[:3])
-    state = whole.optimizers[0].state_dict()["state"]
-    assert any(v.dtype == torch.uint8 for s in state.values() for v in s.values()
-               if isinstance(v, torch.Tensor))
+    states = load_newest(tmp_path / "whole")["optimizers"][0]["state"].values()
+    kinds = {state["__bnb_optimizer_quant_state__"]["state1"].dtype for state in states}
+    assert kinds == {torch.uint8, torch.float32}  # small tensors stay whole
     part = Run(build(), tmp_path / "parts", 200, workers=0)
     part.train(minutes=0)
     again = trained(build(), tmp_path / "parts", samples=200)
-    assert again.losses == [] and len(again.history) == len(losses)
-    assert [loss for _, loss in again.history][:5] == pytest.approx(losses[:5], rel=.05)
+    assert 0 < part.step < again.step == whole.step
+    first = [loss for _, loss in again.history[:10]]
+    assert first == pytest.approx(losses[:10], rel=.05)
 
 
 def test_the_command_is_stopped_resumed_and_its_model_edits(records, tmp_path, picture):

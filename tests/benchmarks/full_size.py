@@ -78,8 +78,8 @@ def milliseconds(call, times=5):
 
 
 def measure_training(name, folder, samples, workers):
-    """{"rate": samples a second, "peak", "device": bytes, "flops": of a sample where it
-    was counted, else 0, ...}."""
+    """{"rate": samples a second, "peak", "device": bytes, "flops": of a sample, where
+    they were counted, ...}."""
     at_once, parts, precision, checkpointing, eight = TRAINED[name]
     steps = max(4, samples // (at_once * parts))
     free, total = torch.cuda.mem_get_info()
@@ -115,10 +115,12 @@ def measure_training(name, folder, samples, workers):
         torch.cuda.synchronize()
         seconds = time.perf_counter() - begun[0]
     free, total = torch.cuda.mem_get_info()
-    found = {"rate": steps * preset.batch_size / seconds, "flops": sum(flops),
+    found = {"rate": steps * preset.batch_size / seconds,
              "peak": torch.cuda.max_memory_allocated(), "device": total - free,
              "reserved": torch.cuda.memory_reserved(),  # in "device"
              "loss": float(torch.stack([x.float() for x in run.losses]).mean())}
+    if flops:
+        found["flops"] = flops[0]
     picture = torch.zeros(at_once, 3, FULL.resolution, FULL.resolution, device="cuda")
     exemplar = torch.zeros(at_once, 3, FULL.exemplar_size, FULL.exemplar_size,
                            device="cuda")
