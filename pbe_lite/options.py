@@ -111,13 +111,13 @@ def build_accelerator(preset, folder, log=None, fsdp=False):
     needed = PACKAGES.get(log, ())
     if needed and not any(map(importlib.util.find_spec, needed)):
         raise ValueError(f"log {log!r} needs a package; run: pip install {log}")
-    plugin = fsdp_plugin(preset) if fsdp else None
-    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # one copy, not two
     ranks, here = (int(os.environ.get(k, 1)) for k in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     gpus = torch.cuda.device_count()
     if here > gpus > 0 and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         raise ValueError(f"{here} processes were started here, where {gpus} GPUs are: give "
                          f"torchrun --nproc-per-node {gpus}, or set ACCELERATE_USE_CPU=1")
+    plugin = fsdp_plugin(preset) if fsdp else None
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # one copy, not two
     return Accelerator(mixed_precision=preset.precision, log_with=log, project_dir=folder,
                        cpu=ranks > 1 and not gpus,  # accelerate would train each alone
                        fsdp_plugin=plugin, kwargs_handlers=None if fsdp else [ddp])
