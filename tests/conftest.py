@@ -7,6 +7,7 @@ from dataclasses import replace
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["ACCELERATE_USE_CPU"] = "1"  # tests compare bits; test_cuda.py asks for a GPU
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import zmq  # noqa: E402
@@ -165,3 +166,11 @@ def picture():
     def build(height, width):
         return Image.fromarray(Scene(7).render(64).image).resize((width, height))
     return build
+
+
+@pytest.fixture
+def question(picture):
+    """image (80 x 120), its hole, an exemplar."""
+    hole = np.zeros((80, 120), bool)
+    hole[20:50, 60:95] = True
+    return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}

@@ -99,7 +99,7 @@ def test_adamw_of_8_bits_learns_and_is_taken_up(objective, tiny, tmp_path):
     assert first == pytest.approx(losses[:10], rel=.05)
 
 
-def test_the_command_is_stopped_resumed_and_its_model_edits(records, tmp_path, picture):
+def test_the_command_is_stopped_resumed_and_its_model_edits(records, tmp_path, question):
     """The lite preset itself, in bf16 and with both optimisers."""
     out = tmp_path / "run"
     call = [sys.executable, "-m", "pbe_lite.train", "--data", str(folder_of(records)),
@@ -118,18 +118,8 @@ def test_the_command_is_stopped_resumed_and_its_model_edits(records, tmp_path, p
     state = load_newest(out)
     assert state["step"] == 100 and state["history"][-1][1] < state["history"][0][1]
     pipe = PaintByExamplePipeline.from_pretrained(out / "weights").to("cuda")
-    hole = np.zeros((80, 120), bool)
-    hole[20:60, 30:90] = True
-    image = picture(80, 120)
-    found = pipe(image=image, mask=hole, exemplar=picture(40, 40), output_type="np")
-    assert (found.images[0][~hole] == np.array(image)[~hole]).all()
-
-
-@pytest.fixture
-def question(picture):
-    hole = np.zeros((80, 120), bool)
-    hole[20:50, 60:95] = True
-    return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}
+    found, hole = pipe(**question, output_type="np"), question["mask"]
+    assert (found.images[0][~hole] == np.array(question["image"])[~hole]).all()
 
 
 def test_the_gpu_paints_what_the_cpu_paints(question):

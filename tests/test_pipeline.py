@@ -32,14 +32,6 @@ def set_scheduler(pipe, name, **options):
     return pipe
 
 
-@pytest.fixture
-def question(picture):
-    """image (80 x 120), its hole, an exemplar."""
-    hole = np.zeros((80, 120), bool)
-    hole[20:50, 60:95] = True
-    return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}
-
-
 def squares(pipe, batch=2):
     """A batch of what `paint` takes."""
     side, latent = pipe.resolution, pipe.unet.config.sample_size

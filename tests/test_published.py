@@ -35,13 +35,6 @@ def assert_same_weights(pipe, parts):
         assert not [k for k in found if not torch.equal(found[k], expected[k])], name
 
 
-@pytest.fixture
-def question(picture):
-    hole = np.zeros((80, 120), bool)
-    hole[20:50, 60:95] = True
-    return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}
-
-
 # ---------------------------------------------------------------------- the layout
 
 
