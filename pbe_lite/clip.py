@@ -24,9 +24,10 @@ def caption(name):
     return f"a picture of a {name}" if name else ""
 
 
-def build_tokenizer(max_length):
-    """A word-level tokenizer over the captions of all objects."""
-    words = sorted({w for n in object_names() for w in caption(n).split()})
+def build_tokenizer(max_length, names=None):
+    """A word-level tokenizer over the captions of names, by default of all objects."""
+    names = object_names() if names is None else names
+    words = sorted({w for n in names for w in caption(n).split()})
     vocabulary = {w: i for i, w in enumerate([*SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -37,9 +38,10 @@ def build_tokenizer(max_length):
         unk_token="[UNK]", bos_token="[BOS]", eos_token="[EOS]")
 
 
-def build_clip(preset):
-    """An untrained CLIPModel of the preset's size, and its tokenizer."""
-    tokenizer = build_tokenizer(preset.clip["text_config"]["max_position_embeddings"])
+def build_clip(preset, names=None):
+    """An untrained CLIPModel of the preset's size, and its tokenizer over `names`."""
+    tokenizer = build_tokenizer(
+        preset.clip["text_config"]["max_position_embeddings"], names)
     text = dict(preset.clip["text_config"], vocab_size=len(tokenizer), pad_token_id=0,
                 bos_token_id=2, eos_token_id=3)
     config = CLIPConfig(text_config=text, vision_config=preset.clip["vision_config"],

@@ -8,11 +8,13 @@
 noise and the drop of the condition belong to the sample, not to the process.
 """
 
+import copy
 import math
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from torch.nn import functional as F
 
 from pbe_lite import clip as lite_clip
 from pbe_lite.augment import squash
@@ -21,8 +23,14 @@ from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.presets import ARMS, Arm  # noqa: F401
 from pbe_lite.records import Skipped
 from pbe_lite.starts import from_weights, read_codec
-from pbe_lite.triplets import Triplets, sample_rng, to_signed
-from pbe_lite.unet import build_unet, fold_one_token, unet_input
+from pbe_lite.triplets import Triplets, sample_rng, to_alpha, to_signed
+from pbe_lite.unet import (
+    build_unet,
+    denoise,
+    fold_one_token,
+    set_out_channels,
+    unet_input,
+)
 
 NOISE = 1  # the purpose of a sample's second generator
 
@@ -75,19 +83,46 @@ class Diffusion(Objective):
             z = self.codec.encode(image).latent_dist.mode()
         return z * self.codec.config.scaling_factor
 
-    def denoising_loss(self, z, batch, condition, model_input=lambda z_t: z_t):
-        """Squared error of the prediction per sample, (B,).
+    def prepare_unet(self, unet):
+        """The U-Net with one more output channel where the preset wants the object's
+        alpha too; `exported_unet` is without it."""
+        extra = bool(self.preset.alpha_weight)
+        return set_out_channels(unet, self.preset.latent_channels + extra) if extra \
+            else unet
+
+    def exported_unet(self):
+        """The U-Net as sampling uses it."""
+        if not self.preset.alpha_weight:
+            return self.unet
+        return set_out_channels(copy.deepcopy(self.unet), self.preset.latent_channels)
+
+    def alpha_loss(self, logits, alpha):
+        """Binary cross-entropy of the object's alpha on the latent grid, per sample.
+
+        logits: (B, 1, h, w), alpha: (B, 1, S, S) in 0..1."""
+        target = F.adaptive_avg_pool2d(alpha, logits.shape[-2:])
+        return F.binary_cross_entropy_with_logits(
+            logits.float(), target, reduction="none").mean((1, 2, 3))
+
+    def denoising_loss(self, z, batch, condition, model_input=lambda z_t: z_t,
+                       summary=None):
+        """Squared error of the prediction per sample, (B,), and that of the alpha.
 
         "epsilon" is weighted as in the paper: not at all.  The error of z itself
         ("sample") is weighted by SNR_t = a_t / (1 - a_t), kept within 1 and 5: between
         the truncated SNR of Salimans & Ho (2022) and the min-SNR of Hang et al. (2023)."""
         t, noise = batch["timestep"], batch["noise"]
         z_t = self.scheduler.add_noise(z, noise, t)
-        predicted = self.unet(model_input(z_t), t, encoder_hidden_states=condition).sample
+        predicted = denoise(self.unet, model_input(z_t), t, condition, summary)
+        extra = 0
+        if self.preset.alpha_weight:
+            predicted, logits = predicted.split((z.shape[1], 1), 1)
+            extra = self.preset.alpha_weight * self.alpha_loss(logits, batch["alpha"])
         if self.preset.prediction == "epsilon":
-            return (predicted.float() - noise).square().mean((1, 2, 3))
+            return extra + (predicted.float() - noise).square().mean((1, 2, 3))
         a = self.scheduler.alphas_cumprod.to(t.device)[t]
-        return (a / (1 - a)).clamp(1, 5) * (predicted.float() - z).square().mean((1, 2, 3))
+        weight = (a / (1 - a)).clamp(1, 5)
+        return extra + weight * (predicted.float() - z).square().mean((1, 2, 3))
 
 
 class TextPrior(Diffusion):
@@ -97,22 +132,27 @@ class TextPrior(Diffusion):
         super().__init__(preset, records, seed, read_codec(preset, weights))
         model, self.tokenizer = lite_clip.load_clip(weights / "clip")
         self.text = model.text_model.requires_grad_(False)
-        self.unet = build_unet(preset, preset.latent_channels)
+        self.unet = self.prepare_unet(build_unet(preset, preset.latent_channels))
 
     def sample(self, epoch, index):
         record, noise = self.records[index], self.noise_sample(epoch, index)
         name = record["labels"][0] if noise["drop"] >= .1 else ""
         tokens = lite_clip.tokenize(self.tokenizer, [lite_clip.caption(name)])
         image = to_signed(squash(record["image"], self.preset.resolution))
-        return {"image": image, "ids": tokens.input_ids[0], **noise}
+        sample = {"image": image, "ids": tokens.input_ids[0],
+                  "attention": tokens.attention_mask[0], **noise}
+        if self.preset.alpha_weight:
+            sample["alpha"] = to_alpha(record["alpha"], self.preset.resolution)
+        return sample
 
     def forward(self, batch):
         with torch.no_grad():
-            condition = self.text(input_ids=batch["ids"]).last_hidden_state
-        return self.denoising_loss(self.encode(batch["image"]), batch, condition)
+            text = self.text(input_ids=batch["ids"])
+        return self.denoising_loss(self.encode(batch["image"]), batch,
+                                   text.last_hidden_state, summary=text.pooler_output)
 
     def export(self, folder):
-        self.unet.save_pretrained(folder / "unet")
+        self.exported_unet().save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
 
 
@@ -130,7 +170,7 @@ class Inpaint(Diffusion):
         self.triplets = Triplets(records, preset, seed, augment, augment)
         self.encoder = start.encoder.requires_grad_(True)
         self.encoder.model.requires_grad_(False)
-        self.unet = start.unet.requires_grad_(True)
+        self.unet = self.prepare_unet(start.unet).requires_grad_(True)
         if self.traits.tokens == "class":
             fold_one_token(self.unet)
         self.encoder.uncond_vector.requires_grad_(self.traits.null)
@@ -153,13 +193,14 @@ class Inpaint(Diffusion):
         z_masked = self.encode(image * (1 - hole))
         return self.denoising_loss(
             self.encode(image), batch, condition,
-            lambda z_t: unet_input(z_t, z_masked, hole))
+            lambda z_t: unet_input(z_t, z_masked, hole, self.preset.hole_octaves))
 
     def export(self, folder):
         sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
         guidance = self.preset.guidance_scale if self.traits.null else 1.0
         PaintByExamplePipeline(
-            vae=self.codec, image_encoder=self.encoder, unet=self.unet, scheduler=sampler,
+            vae=self.codec, image_encoder=self.encoder, unet=self.exported_unet(),
+            scheduler=sampler,
             guidance_scale=guidance, steps=self.preset.sampling_steps,
         ).save_pretrained(folder)
 

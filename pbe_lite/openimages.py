@@ -81,7 +81,8 @@ def load_open_images(folder, split="train", area=(.02, .8), index=None):
     index = Path(index or folder / f"index-{split}-{area[0]:g}-{area[1]:g}")
     build_index(index, csv_rows(boxes, class_names(classes)), images.locate, area,
                 fingerprint(boxes, classes, *images.files()), f"{split} in {folder}")
-    return Records(index, images)
+    alphas = folder / f"{split}-alpha"  # the miniature world's
+    return Records(index, images, alphas if alphas.is_dir() else None)
 
 
 def write_tabletop(folder, seeds, size=128, split="train"):

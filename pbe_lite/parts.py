@@ -75,7 +75,10 @@ class Contrastive(Objective):
 
 
 class Reconstruction(Objective):
-    """The codec's decoder: squared error, plus a little absolute error for edges."""
+    """The codec's decoder: squared error, plus a little absolute error for edges.
+
+    With `preset.decoder_noise` it learns to decode latents with noise of up to that share
+    of their deviation (Zheng et al., 2025): what a sampler gives it is never exact."""
 
     batch_size, lr, betas = 32, 1e-3, (.9, .999)
 
@@ -89,10 +92,17 @@ class Reconstruction(Objective):
     def sample(self, epoch, index):
         rng = sample_rng(self.seed, epoch, index)
         image = squash(self.records[index]["image"], self.preset.resolution)
-        return {"image": to_signed(image[:, ::-1] if rng.uniform() < .5 else image)}
+        image = to_signed(image[:, ::-1] if rng.uniform() < .5 else image)
+        shape = (self.preset.latent_channels,) + (self.preset.latent_size,) * 2
+        level = self.preset.decoder_noise * rng.uniform()
+        noise = level * rng.standard_normal(shape, dtype="float32")
+        return {"image": image, "noise": torch.from_numpy(noise)}
 
     def forward(self, batch):
-        error = self.codec(batch["image"]).float() - batch["image"]
+        with torch.no_grad():
+            z = self.codec.encode(batch["image"]).latent_dist.mode()
+        z = z + batch["noise"] * z.std((1, 2, 3), keepdim=True)
+        error = self.codec.decode(z).sample.float() - batch["image"]
         return (error.square() + .05 * error.abs()).mean((1, 2, 3))
 
     def export(self, folder):

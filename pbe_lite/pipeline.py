@@ -19,7 +19,7 @@ from pbe_lite import canvas
 from pbe_lite.augment import squash
 from pbe_lite.published import read_index, read_parts, read_safety
 from pbe_lite.triplets import to_clip, to_signed
-from pbe_lite.unet import fold_one_token, unet_input
+from pbe_lite.unet import denoise, fold_one_token, octaves_of, unet_input
 
 
 @dataclass
@@ -97,7 +97,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
     def noise(self, seeds):
         """(B, c, h, w) standard normal, one CPU generator a seed."""
         side = self.unet.config.sample_size
-        shape = (self.unet.config.out_channels, side, side)
+        shape = (self.vae.config.latent_channels, side, side)
         return torch.stack([torch.randn(shape, generator=_generator(s)) for s in seeds])
 
     @torch.no_grad()
@@ -124,14 +124,15 @@ class PaintByExamplePipeline(DiffusionPipeline):
         if guided:
             condition = torch.cat([self.image_encoder.null(condition), condition])
         z_masked = self.encode(image * (1 - hole), generator)
+        octaves = octaves_of(self.unet, z.shape[1])
         self.scheduler.set_timesteps(steps, device=device)
         z = z * self.scheduler.init_noise_sigma
         takes = inspect.signature(self.scheduler.step).parameters
         extra = {"generator": generator} if "generator" in takes else {}
         timesteps = self.scheduler.timesteps
         for i, t in enumerate(self.progress_bar(timesteps)):
-            x = unet_input(self.scheduler.scale_model_input(z, t), z_masked, hole)
-            out = self.unet(torch.cat([x, x]) if guided else x, t, condition).sample
+            x = unet_input(self.scheduler.scale_model_input(z, t), z_masked, hole, octaves)
+            out = denoise(self.unet, torch.cat([x, x]) if guided else x, t, condition)
             if guided:
                 null, conditioned = out.chunk(2)
                 out = null + guidance_scale * (conditioned - null)

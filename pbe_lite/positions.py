@@ -37,7 +37,10 @@ class Positions:
 
 
 def learning_rate(step, steps, preset):
-    """Share of the peak rate: linear warm-up, then constant or a cosine to zero."""
-    warm = min(1, (step + 1) / preset.warmup_steps)
+    """Share of the peak rate: linear warm-up, then constant, a cosine to zero, or a line
+    to zero over the last part of the run."""
+    warm = min(1, (step + 1) / max(1, preset.warmup_steps, preset.warmup_share * steps))
     decay = .5 + .5 * math.cos(math.pi * step / steps) if preset.lr_decay else 1
+    if preset.decay_from < 1:
+        decay *= min(1, (1 - step / steps) / (1 - preset.decay_from))
     return warm * decay

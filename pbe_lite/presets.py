@@ -3,7 +3,7 @@
 `lite` fits a laptop CPU and the miniature world; `full` is the paper's model.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,11 @@ class Preset:
     init: str = ""
     tower: str = ""
     scenes: int = 0
+    warmup_share: float = 0   # warm-up as a share of the run, in place of warmup_steps
+    decay_from: float = 1     # share of the run after which the rate falls to 0, linearly
+    hole_octaves: int = 0     # octaves of `unet.hole_coordinates`; 0: no such channels
+    alpha_weight: float = 0   # of the loss of one more output channel, the object's alpha
+    decoder_noise: float = 0  # most noise on the latents that the decoder is trained on
     clip: dict = field(default_factory=dict)
     unet: dict = field(default_factory=dict)
     noise: dict = field(default_factory=lambda: dict(
@@ -60,8 +65,10 @@ class Preset:
 
     @property
     def unet_channels(self):
-        """[z_t, z_masked, mask]: 9 for the paper's 4 latent channels."""
-        return 2 * self.latent_channels + 1
+        """[z_t, z_masked, mask]: 9 for the paper's 4 latent channels; and where in the
+        hole a cell lies, where the preset says so."""
+        where = 2 + 4 * self.hole_octaves if self.hole_octaves else 0
+        return 2 * self.latent_channels + 1 + where
 
 
 _LITE_TOWER = dict(hidden_size=128, intermediate_size=512, num_hidden_layers=4,
@@ -101,6 +108,15 @@ FULL = Preset(
         down_block_types=_SD_DOWN, cross_attention_dim=768, attention_head_dim=8,
         up_block_types=tuple(b.replace("Down", "Up") for b in reversed(_SD_DOWN)),
     ),
+)
+
+# The second edition of the miniature world; it becomes `lite` when its weights are final.
+BOLD = replace(
+    LITE, name="bold", warmup_steps=0, warmup_share=.02, lr_decay=False, decay_from=.5,
+    muon_lr=2.5e-3, hole_octaves=3, alpha_weight=.2, decoder_noise=.35, scenes=40_000,
+    unet=dict(LITE.unet, class_embed_type="projection",
+              projection_class_embeddings_input_dim=128,
+              resnet_time_scale_shift="scale_shift"),
 )
 
 PRESETS = {p.name: p for p in (LITE, FULL)}

@@ -45,8 +45,8 @@ class Records:
     content of index.json.  `records[i]` raises UnreadableImage where the image cannot be
     read, IndexError beyond the end."""
 
-    def __init__(self, index, images):
-        self.images = images
+    def __init__(self, index, images, alphas=None):
+        self.images, self.alphas = images, alphas
         self.dataset, self.info = open_index(index)
 
     def __len__(self):
@@ -61,10 +61,17 @@ class Records:
             reason = error.strerror or error
             raise UnreadableImage(f"{path}: {reason}", row["image_id"]) from error
         try:
-            return {**row, "image": decode(data, path)}
+            return {**row, "image": decode(data, path), **self._alpha(row["image_id"])}
         except UnreadableImage as error:
             error.image_id = row["image_id"]
             raise
+
+
+    def _alpha(self, image_id):
+        """{"alpha": the object's alpha as a grey PIL image} where there are such files."""
+        if self.alphas is None:
+            return {}
+        return {"alpha": decode((self.alphas / f"{image_id}.png").read_bytes(), image_id)}
 
 
 class Skipped:

@@ -7,6 +7,7 @@ image that cannot be read is skipped: another, drawn from the same key, stands i
 
 import numpy as np
 import torch
+from PIL import Image
 
 from pbe_lite.augment import augment_exemplar, squash
 from pbe_lite.masks import box_mask, random_hole
@@ -26,6 +27,12 @@ def sample_rng(seed, epoch, index, purpose=0):
 def to_signed(array):
     """(H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.array(array)).permute(2, 0, 1) / 127.5 - 1
+
+
+def to_alpha(picture, size):
+    """A grey PIL image -> (1, size, size) float32 in 0..1."""
+    small = picture.convert("L").resize((size, size), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small, np.float32) / 255)[None]
 
 
 def to_clip(array):
@@ -57,11 +64,16 @@ def square_crop(size, box, rng):
 
 
 def crop_to_square(image, box, rng):
-    """A square PIL image that holds `box`, and the box in its coordinates.
+    """A random square PIL image that holds `box`, and the box in its coordinates."""
+    return cut_square(image, box, square_crop(image.size, box, rng))
+
+
+def cut_square(image, box, window):
+    """The part of a PIL image inside the window of `square_crop`, and the box in its
+    coordinates.
 
     Where no square fits, the whole picture is returned and squashed later, as the
     authors do."""
-    window = square_crop(image.size, box, rng)
     if window is None:
         return image, box
     left, top, right, bottom = window
@@ -107,15 +119,21 @@ class Triplets(torch.utils.data.Dataset):
         i = int(rng.integers(len(record["boxes"])))
         image, box = record["image"].convert("RGB"), record["boxes"][i]
         exemplar = crop_box(image, box)
-        image, box = crop_to_square(image, box, rng)
+        alpha = record["alpha"] if self.preset.alpha_weight else None
+        window = square_crop(image.size, box, rng)
+        image, box = cut_square(image, box, window)
+        alpha = alpha and cut_square(alpha, box, window)[0]
         hole = random_hole if self.shapes else lambda box, size, rng: box_mask(box, size)
         size = self.preset.exemplar_size
         exemplar = augment_exemplar(exemplar, size, rng) if self.augment \
             else squash(exemplar, size)
         hole = hole(box, self.preset.resolution, rng)
-        return {
+        triplet = {
             "image": to_signed(squash(image, self.preset.resolution)),
             "hole": torch.from_numpy(hole)[None],
             "exemplar": to_clip(exemplar),
             "name": record["labels"][i],
         }
+        if alpha:
+            triplet["alpha"] = to_alpha(alpha, self.preset.resolution)
+        return triplet

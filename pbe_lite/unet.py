@@ -6,6 +6,8 @@ Diffusion's own inpainting model takes as many, but in another order and with th
 the other way round.
 """
 
+import math
+
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
@@ -20,14 +22,71 @@ def build_unet(preset, in_channels=None):
     )
 
 
-def unet_input(z, z_masked, hole):
-    """[z_t, z_masked, mask] for the U-Net: (B, 2 c + 1, h, w).
+def hole_coordinates(hole, octaves):
+    """Where in the hole's bounding box each cell lies: (B, 1, h, w) -> (B, 2 + 4 octaves,
+    h, w).
+
+    u and v run from -1 to 1 over the box, and are cut off at -2 and 2 beyond it; then
+    sin and cos of pi u, 2 pi u, 4 pi u, ..., the same of v.  An empty hole has the whole
+    picture for its box.  Known from the mask alone."""
+    channels = []
+    for axis in (3, 2):  # u along the width, v along the height
+        length = hole.shape[axis]
+        inside = hole.amax(5 - axis, keepdim=True) > .5
+        place = torch.arange(length, device=hole.device).view(
+            (1, 1, 1, -1) if axis == 3 else (1, 1, -1, 1))
+        first = torch.where(inside, place, length).amin(axis, keepdim=True)
+        last = torch.where(inside, place, -1).amax(axis, keepdim=True)
+        empty = last < first
+        first, last = first.masked_fill(empty, 0), last.masked_fill(empty, length - 1)
+        position = (2 * place + 1 - first - last - 1) / (last - first + 1)
+        channels.append(position.clamp(-2, 2).expand(-1, -1, *hole.shape[2:]))
+    angles = [math.pi * 2 ** k * p for p in channels for k in range(octaves)]
+    return torch.cat([*channels, *map(torch.sin, angles), *map(torch.cos, angles)], 1)
+
+
+def unet_input(z, z_masked, hole, octaves=0):
+    """[z_t, z_masked, mask] for the U-Net: (B, 2 c + 1, h, w), followed by
+    `hole_coordinates` where there are octaves.
 
     z, z_masked: (B, c, h, w) latents, scaled; hole: (B, 1, H, W), 1 = hole.  The
     published weights want 1 = keep, so the mask is inverted here and nowhere else; it
     is brought to the latent grid by nearest neighbour, as theirs is."""
-    keep = 1 - F.interpolate(hole.to(z), size=z.shape[-2:])
-    return torch.cat([z, z_masked, keep], 1)
+    hole = F.interpolate(hole.to(z), size=z.shape[-2:])
+    where = [hole_coordinates(hole, octaves).to(z)] if octaves else []
+    return torch.cat([z, z_masked, 1 - hole, *where], 1)
+
+
+def octaves_of(unet, latent_channels):
+    """How many octaves of `hole_coordinates` a U-Net takes: 0 for the paper's."""
+    return max(0, unet.config.in_channels - (2 * latent_channels + 1) - 2) // 4
+
+
+def denoise(unet, x, timestep, condition, summary=None):
+    """The U-Net's prediction from x: (B, C, h, w) and condition: (B, T, D).
+
+    A U-Net that was built for it (diffusers' `class_embed_type`) also gets one vector
+    that summarises the condition, `summary` (B, D), by default its first token, as scale
+    and shift of every residual block.  The published weights know no such path."""
+    labels = None
+    if unet.config.class_embed_type == "projection":
+        labels = condition[:, 0] if summary is None else summary
+    return unet(x, timestep, encoder_hidden_states=condition, class_labels=labels).sample
+
+
+@torch.no_grad()
+def set_out_channels(unet, out_channels):
+    """Give `conv_out` more channels, which start at zero, or take its last ones away."""
+    old = unet.conv_out
+    kept = min(out_channels, old.out_channels)
+    new = torch.nn.Conv2d(old.in_channels, out_channels, old.kernel_size,
+                          padding=old.padding).to(old.weight)
+    new.weight.zero_()
+    new.bias.zero_()
+    new.weight[:kept], new.bias[:kept] = old.weight[:kept], old.bias[:kept]
+    unet.conv_out = new
+    unet.register_to_config(out_channels=out_channels)
+    return unet
 
 
 @torch.no_grad()

@@ -1,0 +1,192 @@
+"""The judge: which kind stands in the hole?  It sees grey crops only, and conditions no
+model, so a result pleases it by its shape or not at all.
+
+A small convolutional network with a seed, an architecture and training pictures of its
+own.  Beside the 48 kinds it knows the answer "none of these": it is trained on what weak
+models make of a kind (patches shuffled, noisy latents decoded, blurred, half an object)
+and on empty tables.
+"""
+
+import numpy as np
+import torch
+from diffusers import ModelMixin
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from PIL import Image
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional as F
+
+from pbe_lite.parts import Objective
+from pbe_lite.second.scenes import FreshScenes
+from pbe_lite.second.tabletop import kind_names
+from pbe_lite.starts import read_codec
+from pbe_lite.triplets import sample_rng, to_signed
+
+SIDE = 48           # pixels of a crop
+NONE = .3           # share of training crops that show none of the kinds
+THROUGH_CODEC = .4  # share of the others that went through the codec, with some noise
+
+
+class Judge(ModelMixin, ConfigMixin):
+    """Grey crops (B, 1, 48, 48) in 0..1 -> logits (B, kinds + 1), the last for "none"."""
+
+    @register_to_config
+    def __init__(self, kinds=48, widths=(24, 48, 96, 160)):
+        super().__init__()
+        layers, before = [], 1
+        for i, width in enumerate(widths):
+            layers += [nn.Conv2d(before, width, 3, padding=1, stride=2 if i else 1),
+                       nn.GroupNorm(8, width), nn.SiLU(),
+                       nn.Conv2d(width, width, 3, padding=1),
+                       nn.GroupNorm(8, width), nn.SiLU()]
+            before = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(before, kinds + 1)
+
+    def forward(self, crops):
+        x = crops - crops.mean((2, 3), keepdim=True)
+        x = x / (x.std((2, 3), keepdim=True) + .05)  # light and contrast say nothing
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def grey_crop(image, window, weights=(1 / 3, 1 / 3, 1 / 3)):
+    """The square `window` (left, top, side, in pixels) of an image (S, S, 3) uint8 as a
+    grey crop (48, 48) in 0..1; beyond the picture's edge its border goes on."""
+    left, top, side = window
+    grey = Image.fromarray((image @ np.float32(weights)).astype(np.uint8))
+    pad = max(0, -left, -top, left + side - grey.width, top + side - grey.height)
+    grey = Image.fromarray(np.pad(np.asarray(grey), int(np.ceil(pad)), mode="edge"))
+    box = (left + np.ceil(pad), top + np.ceil(pad))
+    box = (*box, box[0] + side, box[1] + side)
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX, box=box),
+                      np.float32) / 255
+
+
+def window_around(box, size, grow=1.15):
+    """(left, top, side) in pixels of the square around a box of fractions."""
+    x0, y0, x1, y1 = (v * size for v in box)
+    side = max(x1 - x0, y1 - y0, 8) * grow
+    return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side
+
+
+class JudgeTraining(Objective):
+    """Cross-entropy on grey crops of scenes never shown in training or the benchmark."""
+
+    batch_size, lr, betas = 128, 2e-3, (.9, .99)
+    arm = "judge"
+
+    def __init__(self, preset, weights, scenes=400_000, seed=1):
+        super().__init__(preset, FreshScenes(scenes, 128, wide=0), seed + 1)
+        self.judge = Judge(len(kind_names()))
+        self.codec = read_codec(preset, weights).requires_grad_(False).eval()
+
+    def sample(self, epoch, index):
+        rng = sample_rng(self.seed, epoch, index)
+        names = kind_names()
+        label = int(rng.integers(len(names)))
+        scene = self.records.scene(index, rng).with_object(names[label],
+                                                           rng.uniform(0, 360))
+        render = scene.render(128)
+        image, none = render.image, rng.uniform() < NONE
+        if none:
+            image, label = spoil(render, rng, self._decode), len(names)
+        elif rng.uniform() < THROUGH_CODEC:
+            image = self._decode(image, rng.uniform(0, .45), rng)
+        crop = grey_crop(image, jitter_window(render.box, 128, rng), rng.dirichlet((1,) * 3))
+        crop = crop[:, ::-1] if rng.uniform() < .5 else crop
+        crop = ndimage.gaussian_filter(crop, rng.uniform(0, 1) ** 2)
+        crop = crop + rng.normal(0, .02, crop.shape)
+        return {"crop": torch.from_numpy(np.float32(crop))[None], "label": label}
+
+    @torch.no_grad()
+    def _decode(self, image, level, rng):
+        """The picture through the codec, with noise of `level` deviations on its latent."""
+        z = self.codec.encode(to_signed(image)[None]).latent_dist.mode()
+        noise = torch.from_numpy(rng.standard_normal(z.shape, dtype="float32"))
+        picture = self.codec.decode(z + level * z.std() * noise).sample[0]
+        return _bytes(picture)
+
+    def forward(self, batch):
+        return F.cross_entropy(self.judge(batch["crop"]).float(), batch["label"],
+                               reduction="none")
+
+    def export(self, folder):
+        self.judge.save_pretrained(folder)
+
+
+def _bytes(picture):
+    """(3, S, S) in [-1, 1] -> (S, S, 3) uint8."""
+    return (picture.clamp(-1, 1).permute(1, 2, 0) * 127.5 + 127.5).round().byte().numpy()
+
+
+def jitter_window(box, size, rng):
+    """A window about the object, as a hole's box may lie about it."""
+    left, top, side = window_around(box, size)
+    grown = side * rng.uniform(.85, 1.6)
+    move = rng.uniform(-.12, .12, 2) * side
+    return left + (side - grown) / 2 + move[0], top + (side - grown) / 2 + move[1], grown
+
+
+def spoil(render, rng, decode):
+    """A picture (S, S, 3) uint8 in which a person would name none of the kinds."""
+    return rng.choice((_shuffled, _noisy, _blurred, _halved, _warped, _empty))(
+        render, rng, decode)
+
+
+def _object_box(render):
+    return [round(v * len(render.image)) for v in render.box]
+
+
+def _shuffled(render, rng, decode):
+    """The object cut into 3 x 3 to 5 x 5 patches, in another order."""
+    n = int(rng.integers(3, 6))
+    x0, y0, x1, y1 = _object_box(render)
+    w, h = (x1 - x0) // n, (y1 - y0) // n
+    image, order = render.image.copy(), rng.permutation(n * n)
+    for i, j in enumerate(order):
+        y, x, v, u = y0 + i // n * h, x0 + i % n * w, y0 + j // n * h, x0 + j % n * w
+        image[y:y + h, x:x + w] = render.image[v:v + h, u:u + w]
+    return decode(image, rng.uniform(0, .4), rng)
+
+
+def _noisy(render, rng, decode):
+    """Decoded from a latent that is mostly noise."""
+    return decode(render.image, rng.uniform(1.2, 2.5), rng)
+
+
+def _blurred(render, rng, decode):
+    """So soft that only a blob is left."""
+    sigma = rng.uniform(.1, .2) * max(np.subtract(render.box[2:], render.box[:2])) * 128
+    soft = ndimage.gaussian_filter(render.image.astype(float), (sigma, sigma, 0))
+    return soft.round().astype(np.uint8)
+
+
+def _halved(render, rng, decode):
+    """One half of the object, or less, over the clean table."""
+    x0, y0, x1, y1 = _object_box(render)
+    image, share = render.image.copy(), rng.uniform(.5, .8)
+    cuts = (np.s_[:, :x0 + round(share * (x1 - x0))], np.s_[:, x1 - round(share * (x1 - x0)):],
+            np.s_[:y0 + round(share * (y1 - y0))], np.s_[y1 - round(share * (y1 - y0)):])
+    part = cuts[rng.integers(4)]
+    image[part] = render.clean[part]
+    return image
+
+
+def _warped(render, rng, decode):
+    """Bent by a strong random field until its outline is gone."""
+    size = len(render.image)
+    field = ndimage.gaussian_filter(rng.normal(size=(2, size, size)), (0, 7, 7))
+    field *= rng.uniform(9, 16) / field.std()
+    grid = np.mgrid[:size, :size] + field
+    return np.stack([ndimage.map_coordinates(render.image[..., c], grid, order=1,
+                                             mode="reflect") for c in range(3)], -1)
+
+
+def _empty(render, rng, decode):
+    """The table alone, or a flat patch in place of the object."""
+    if rng.uniform() < .5:
+        return render.clean
+    x0, y0, x1, y1 = _object_box(render)
+    image = render.clean.copy()
+    image[y0:y1, x0:x1] = rng.uniform(0, 255, 3)
+    return image

@@ -1,0 +1,58 @@
+"""Train a part of the second edition:  python -m pbe_lite.second.train --arm clip"""
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pbe_lite.objectives import build_objective
+from pbe_lite.presets import ARMS, BOLD, DATA, RUNS
+from pbe_lite.second.clip import WideContrastive
+from pbe_lite.second.judge import JudgeTraining
+from pbe_lite.second.scenes import training_records
+from pbe_lite.train import Run
+
+WEIGHTS = DATA / "second"
+SAMPLES = {"clip": 256_000, "codec": 64_000, "judge": 256_000, "prior": 112_000,
+           "final": 640_000}
+ARM_SAMPLES = 112_000
+
+
+def build(arm, preset, weights=WEIGHTS, seed=0, kinds=None, runs=RUNS):
+    """The objective called `arm` on the second world."""
+    torch.manual_seed(seed)
+    if arm == "clip":
+        return WideContrastive(preset, seed=seed)
+    if arm == "judge":
+        return JudgeTraining(preset, weights, seed=seed)
+    return build_objective(arm, preset, training_records(preset, kinds, runs), weights, seed)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--arm", choices=("clip", "codec", "judge", "prior", *ARMS))
+    parser.add_argument("--samples", type=int)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--plain", action="store_true", help="without scale and shift")
+    args = parser.parse_args()
+    preset = BOLD
+    if args.plain:
+        unet = {k: v for k, v in BOLD.unet.items() if k not in (
+            "class_embed_type", "projection_class_embeddings_input_dim")}
+        preset = replace(BOLD, unet=unet)
+    objective = build(args.arm, preset, args.weights, runs=args.runs)
+    samples = args.samples or SAMPLES.get(args.arm, ARM_SAMPLES)
+    run = Run(objective, args.out or args.runs / "second" / args.arm, samples, workers=1)
+    done = run.train(args.minutes)
+    run.export(f"python -m pbe_lite.second.train --arm {args.arm}")
+    print("done" if done else "call again to go on")
+    run.close()
+
+
+if __name__ == "__main__":
+    main()
