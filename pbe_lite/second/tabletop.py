@@ -247,8 +247,8 @@ class Scene:
         """Darkness 0..1 of a soft shadow at the object's foot, away from the light."""
         x0, _, x1, y1 = _tight_box(alpha)
         width = (x1 - x0) / 2
-        cx, cy = (x0 + x1) / 2 - .35 * self.side * width, y1 - .012
-        d = ((x - cx) / (width * 1.05)) ** 2 + ((y - cy) / (.3 * width + .01)) ** 2
+        cx, cy = (x0 + x1) / 2 - .3 * self.side * width, y1 - .012
+        d = ((x - cx) / (.85 * width)) ** 2 + ((y - cy) / (.24 * width + .01)) ** 2
         return .6 * np.exp(-1.6 * d)
 
 
