@@ -20,6 +20,7 @@ from pbe_lite.canvas import hole_box
 from pbe_lite.codec import PatchCodec
 from pbe_lite.presets import DATA
 from pbe_lite.triplets import CLIP_MEAN, CLIP_STD
+from pbe_lite.unet import denoise
 
 
 def copy_paste(image, hole, exemplar):
@@ -88,8 +89,10 @@ def load_prior(weights=DATA / "weights"):
 
 
 def _condition(prior, names):
+    """(B, L, D) hidden states of the captions, and (B, D), their last one."""
     tokens = lite_clip.tokenize(prior.tokenizer, map(lite_clip.caption, names))
-    return prior.clip.text_model(input_ids=tokens.input_ids).last_hidden_state
+    text = prior.clip.text_model(input_ids=tokens.input_ids)
+    return text.last_hidden_state, text.pooler_output
 
 
 def _pull(prior, z, boxes, target):
@@ -125,11 +128,12 @@ def blended_diffusion(prior, images, holes, names, noise, guidance_scale=3.0, st
         * prior.codec.config.scaling_factor
     inside = F.adaptive_max_pool2d(holes.float(), source.shape[-2:])
     boxes = [hole_box(hole[0].numpy() > .5) for hole in holes]
-    condition = torch.cat([_condition(prior, [""] * len(names)), _condition(prior, names)])
+    condition, summary = _condition(prior, [""] * len(names) + list(names))
     prior.scheduler.set_timesteps(steps)
     timesteps, z = prior.scheduler.timesteps, noise
     for i, t in enumerate(timesteps):
-        free, asked = prior.unet(torch.cat([z, z]), t, condition).sample.chunk(2)
+        both = denoise(prior.unet, torch.cat([z, z]), t, condition, summary)
+        free, asked = both.chunk(2)
         clean = free + guidance_scale * (asked - free)
         if target is not None:
             far = (1 - prior.scheduler.alphas_cumprod[t]).sqrt()

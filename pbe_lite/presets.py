@@ -140,6 +140,8 @@ ARMS = {
     "bottleneck": Arm(True, "class", False, False),
     "augment": Arm(True, "class", True, False),
     "final": Arm(True, "class", True, True),
+    # the whole method without a prior, for runs of minutes on few kinds
+    "final_scratch": Arm(False, "class", True, True),
     # bottlenecks of other widths, for the last lesson
     "tokens_4": Arm(True, 4, False, False),
     "tokens_16": Arm(True, 16, False, False),
