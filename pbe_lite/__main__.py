@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from pbe_lite.config import RUNS, WEIGHTS
 from pbe_lite.environment import check_environment
-from pbe_lite.presets import RUNS
-from pbe_lite.weights import WEIGHTS, read_manifest, ship
+from pbe_lite.models.shipping import read_manifest, ship
 
 
 def _pipeline(args):
@@ -19,12 +19,12 @@ def _pipeline(args):
 
 def edit(args):
     """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
-    from pbe_lite import canvas
+    from pbe_lite import crop_and_paste
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
-    image = canvas.read_image(args.image)
-    mask = canvas.read_mask(args.mask, image.shape[:2])
-    exemplar = canvas.read_image(args.exemplar, "exemplar")
+    image = crop_and_paste.read_image(args.image)
+    mask = crop_and_paste.read_mask(args.mask, image.shape[:2])
+    exemplar = crop_and_paste.read_image(args.exemplar, "exemplar")
     out = _pipeline(args)(
         image=image, mask=mask, exemplar=exemplar, steps=args.steps,
         guidance_scale=args.guidance, seed=args.seed, samples=args.samples)
@@ -39,7 +39,7 @@ def edit(args):
 
 def demo(args):
     """Edit one scene of the miniature world and say where the picture is."""
-    from pbe_lite.pairs import make_pair
+    from pbe_lite.evaluation.benchmark import make_pair
     from pbe_lite.plots import strip
     pair, pipe = make_pair(args.pair), _pipeline(args)
     out = pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar,
@@ -53,7 +53,7 @@ def demo(args):
 
 def evaluate(args):
     """The benchmark: a row for the arm, for copy-paste and for the ground truth."""
-    from pbe_lite import evaluate as benchmark
+    from pbe_lite.evaluation import evaluate as benchmark
     args.model = args.model or WEIGHTS / args.arm
     pipe = _pipeline(args)
     pipe.set_progress_bar_config(disable=True)
@@ -71,7 +71,7 @@ def check(args):
 
 def check_folder(args):
     """What is wrong with a folder of training data, file by file."""
-    from pbe_lite.checkdata import check_data
+    from pbe_lite.data.validate import check_data
     sys.exit(0 if check_data(args.data, args.split, tuple(args.area), args.index,
                              args.limit) else 1)
 

@@ -15,10 +15,9 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pbe_lite.presets import DATA
+from pbe_lite.config import DATA, WEIGHTS
 
 PROFILES = ("smoke", "laptop", "gpu")
-WEIGHTS = DATA / "weights" / "final"
 INSTALL = "pip install -r requirements.txt"
 MIN_FREE_GB = 2.0
 
@@ -103,7 +102,7 @@ def profile_line():
         return Line("FIX", f"{error}; run: unset PBE_PROFILE")
 
 
-def weights_line(folder=WEIGHTS):
+def weights_line(folder=WEIGHTS / "final"):
     """Return the Line for the model that the course shows, in diffusers' layout."""
     home = DATA.parent
     shown = folder.relative_to(home) if folder.is_relative_to(home) else folder
@@ -149,7 +148,7 @@ def cuda_line():
     return Line("info", "CUDA: none, and none is needed")
 
 
-def check_environment(weights=WEIGHTS):
+def check_environment(weights=WEIGHTS / "final"):
     """Print one line per requirement and return True if there is nothing to fix."""
     lines = [*package_lines(), profile_line(), weights_line(weights), memory_line()]
     lines += [threads_line(), cuda_line()]

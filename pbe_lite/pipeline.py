@@ -15,11 +15,11 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
 
-from pbe_lite import canvas
-from pbe_lite.augment import squash
-from pbe_lite.published import read_index, read_parts, read_safety
-from pbe_lite.triplets import to_clip, to_signed
-from pbe_lite.unet import denoise, fold_one_token, octaves_of, unet_input
+from pbe_lite import crop_and_paste
+from pbe_lite.data.augmentation import squash
+from pbe_lite.data.triplets import to_clip, to_signed
+from pbe_lite.models.pretrained import read_index, read_parts, read_safety
+from pbe_lite.models.unet import denoise, fold_one_token, octaves_of, unet_input
 
 
 @dataclass
@@ -160,13 +160,14 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
         Returns an `EditOutput`.  Raises ValueError, naming the argument, for bad input."""
         guidance_scale, steps = self.defaults(guidance_scale, steps)
-        source = canvas.read_image(image)
-        hole = canvas.read_mask(mask, source.shape[:2])
-        reference = Image.fromarray(canvas.read_image(exemplar, "exemplar"))
+        source = crop_and_paste.read_image(image)
+        hole = crop_and_paste.read_mask(mask, source.shape[:2])
+        reference = Image.fromarray(crop_and_paste.read_image(exemplar, "exemplar"))
         self._check_numbers(guidance_scale, steps, seed, samples, context, output_type)
-        window, side = canvas.hole_window(hole, context), self.resolution
-        square = to_signed(canvas.resize(canvas.crop(source, window), side))
-        square_hole = torch.from_numpy(canvas.resize_hole(canvas.crop(hole, window), side))
+        window, side = crop_and_paste.hole_window(hole, context), self.resolution
+        square = to_signed(crop_and_paste.resize(crop_and_paste.crop(source, window), side))
+        square_hole = torch.from_numpy(
+            crop_and_paste.resize_hole(crop_and_paste.crop(hole, window), side))
         pixels = to_clip(squash(reference, self.image_encoder.config.image_size))
         generators = [_generator(seed + i) for i in range(samples)]
         painted = self.paint(
@@ -175,7 +176,7 @@ class PaintByExamplePipeline(DiffusionPipeline):
             guidance_scale, steps, generators, callback)
         painted, flags = self.check_safety(to_bytes(painted))
         if paste:
-            painted = [canvas.paste(source, p, hole, window) for p in painted]
+            painted = [crop_and_paste.paste(source, p, hole, window) for p in painted]
         self.maybe_free_model_hooks()
         return EditOutput(images=[_as_type(p, output_type) for p in painted],
                           nsfw_content_detected=flags)

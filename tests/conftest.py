@@ -17,14 +17,17 @@ from nbclient.output_widget import OutputWidget  # noqa: E402
 from PIL import Image  # noqa: E402
 from transformers import CLIPVisionConfig  # noqa: E402
 
-from pbe_lite import clip, evaluate, objectives, openimages  # noqa: E402
-from pbe_lite.codec import PatchCodec  # noqa: E402
-from pbe_lite.exemplar import ExemplarEncoder  # noqa: E402
+from pbe_lite.config import LITE  # noqa: E402
+from pbe_lite.data import open_images  # noqa: E402
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
+from pbe_lite.data.triplets import to_signed  # noqa: E402
+from pbe_lite.evaluation import evaluate  # noqa: E402
+from pbe_lite.models import clip  # noqa: E402
+from pbe_lite.models.autoencoder import PatchCodec  # noqa: E402
+from pbe_lite.models.exemplar_encoder import ExemplarEncoder  # noqa: E402
+from pbe_lite.models.unet import build_unet  # noqa: E402
 from pbe_lite.pipeline import PaintByExamplePipeline  # noqa: E402
-from pbe_lite.presets import LITE  # noqa: E402
-from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
-from pbe_lite.triplets import to_signed  # noqa: E402
-from pbe_lite.unet import build_unet  # noqa: E402
+from pbe_lite.training import losses  # noqa: E402
 
 torch.set_num_threads(1)  # tiny models gain nothing from more
 evaluate.REFERENCES = 100  # a thousand real scenes take 15 seconds to render
@@ -89,7 +92,7 @@ def records(tmp_path_factory):
     """Ten scenes of the miniature world, as the loader gives them."""
     folder = tmp_path_factory.mktemp("tabletop")
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + TINY.scenes)
-    return openimages.load_open_images(openimages.write_tabletop(folder, seeds, 64))
+    return open_images.load_open_images(open_images.write_tabletop(folder, seeds, 64))
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +111,7 @@ def weights(tmp_path_factory, scenes):
     tokenizer.save_pretrained(folder / "clip")
     PatchCodec(8, 4, width=16, blocks=1).fit(scenes).save_pretrained(folder / "codec")
     randomise(build_unet(TINY, 4)).save_pretrained(folder / "prior" / "unet")
-    objectives.build_scheduler(TINY).save_pretrained(folder / "prior" / "scheduler")
+    losses.build_scheduler(TINY).save_pretrained(folder / "prior" / "scheduler")
     return folder
 
 
@@ -117,7 +120,7 @@ def objective(records, weights):
     """build(arm): a tiny objective, the same at every call."""
     def build(arm, seed=0, preset=TINY):
         torch.manual_seed(0)
-        return objectives.build_objective(arm, preset, records, weights, seed)
+        return losses.build_objective(arm, preset, records, weights, seed)
     return build
 
 

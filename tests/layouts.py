@@ -14,7 +14,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPVisionConfig, CLIPVisionModel
 
-from pbe_lite.exemplar import ExemplarEncoder
+from pbe_lite.models.exemplar_encoder import ExemplarEncoder
 
 INDEX = {
     "_class_name": "PaintByExamplePipeline",

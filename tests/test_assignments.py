@@ -10,12 +10,12 @@ import matplotlib.pyplot as plt
 import pytest
 from mutants import full, mutate
 
-from pbe_lite import classroom, grading, sheets
+from pbe_lite.classroom import assignments, cli, grading
 
 matplotlib.use("Agg")
-SOURCE = sheets.read_all(classroom.SOURCE)
-RELEASE = sheets.read_all(classroom.RELEASE)
-TERMS = sheets.read_terms()
+SOURCE = assignments.read_all(cli.SOURCE)
+RELEASE = assignments.read_all(cli.RELEASE)
+TERMS = assignments.read_terms()
 MUTANTS = {key: importlib.import_module(f"mutants.{key}").MUTANTS for key in SOURCE}
 CASES = [(key, mutant) for key, mutants in MUTANTS.items() for mutant in mutants]
 each_sheet = pytest.mark.parametrize("key", list(SOURCE))
@@ -28,7 +28,7 @@ def no_figure_is_left():
 
 
 def failed(sheet):
-    verdicts, _ = sheets.run(sheet)
+    verdicts, _ = assignments.run(sheet)
     return {test for test, error in verdicts.items() if error}
 
 
@@ -61,20 +61,20 @@ def test_there_are_four():
 
 @each_sheet
 def test_a_sheet_has_100_points_65_of_them_by_tests(key):
-    assert sum(sheets.points(SOURCE[key]).values()) == 65
-    assert sum(sheets.points(SOURCE[key], sheets.is_written).values()) == 35
+    assert sum(assignments.points(SOURCE[key]).values()) == 65
+    assert sum(assignments.points(SOURCE[key], assignments.is_written).values()) == 35
 
 
 @each_sheet
 def test_every_mark_is_one_of_the_four_kinds(key):
     for cell in SOURCE[key]["cells"]:
-        mark = sheets.mark(cell)
+        mark = assignments.mark(cell)
         if mark:
             assert mark["schema_version"] == 3 and not mark["task"]
             assert mark["grade_id"].startswith(f"{key}_")
             assert ("points" in mark) == mark["grade"]
             assert mark["locked"] != mark["solution"]
-    names = [sheets.name(c) for c in SOURCE[key]["cells"] if sheets.name(c)]
+    names = [assignments.name(c) for c in SOURCE[key]["cells"] if assignments.name(c)]
     assert len(names) == len(set(names))
 
 
@@ -82,20 +82,20 @@ def test_every_mark_is_one_of_the_four_kinds(key):
 def test_every_task_has_three_folded_hints_and_expected_values(key):
     text, tasks = "", 0
     for cell in SOURCE[key]["cells"]:
-        if cell["cell_type"] == "markdown" and not sheets.is_written(cell):
+        if cell["cell_type"] == "markdown" and not assignments.is_written(cell):
             text = cell["source"]
-        elif sheets.is_answer(cell) and not sheets.is_written(cell):
+        elif assignments.is_answer(cell) and not assignments.is_written(cell):
             tasks += 1
-            assert text.count("<details><summary>Hint") == 3, sheets.name(cell)
-            assert "**Expected.**" in text or sheets.name(cell) == "a2_reading"
+            assert text.count("<details><summary>Hint") == 3, assignments.name(cell)
+            assert "**Expected.**" in text or assignments.name(cell) == "a2_reading"
     assert tasks >= 6
 
 
 @each_sheet
 def test_every_written_answer_has_an_example_and_points_for_its_parts(key):
     for cell in SOURCE[key]["cells"]:
-        if sheets.is_written(cell):
-            assert re.search(r"Rubric\W+\d", cell["source"]), sheets.name(cell)
+        if assignments.is_written(cell):
+            assert re.search(r"Rubric\W+\d", cell["source"]), assignments.name(cell)
 
 
 @each_sheet
@@ -117,9 +117,9 @@ def test_the_solution_passes_every_test(key):
 
 @each_sheet
 def test_a_blank_sheet_fails_every_test(key):
-    blank, notes = sheets.mend(RELEASE[key], SOURCE[key], RELEASE[key])
+    blank, notes = assignments.mend(RELEASE[key], SOURCE[key], RELEASE[key])
     assert not notes
-    assert failed(blank) == set(sheets.points(SOURCE[key]))
+    assert failed(blank) == set(assignments.points(SOURCE[key]))
 
 
 @pytest.mark.parametrize(("key", "mutant"), CASES, ids=[f"{k}-{m.name}" for k, m in CASES])
@@ -130,11 +130,11 @@ def test_a_mistake_fails_exactly_the_tests_it_should(key, mutant):
 @each_sheet
 def test_every_task_and_every_test_has_its_mutants(key):
     assert len(MUTANTS[key]) >= 6
-    answers = {sheets.name(c) for c in SOURCE[key]["cells"]
-               if sheets.is_answer(c) and not sheets.is_written(c)}
+    answers = {assignments.name(c) for c in SOURCE[key]["cells"]
+               if assignments.is_answer(c) and not assignments.is_written(c)}
     assert {f"{key}_{m.cell}" for m in MUTANTS[key]} == answers
     caught = set().union(*(full(key, m.fails) for m in MUTANTS[key]))
-    assert caught == set(sheets.points(SOURCE[key]))
+    assert caught == set(assignments.points(SOURCE[key]))
 
 
 # ------------------------------------------------------------------------- the release
@@ -151,14 +151,15 @@ def test_no_line_of_a_solution_or_a_hidden_test_is_released(key):
 @each_sheet
 def test_stubs_say_that_they_are_not_implemented(key):
     for cell in RELEASE[key]["cells"]:
-        if sheets.is_answer(cell) and cell["cell_type"] == "code":
+        if assignments.is_answer(cell) and cell["cell_type"] == "code":
             assert "raise NotImplementedError" in cell["source"]
         assert not cell.get("outputs")
 
 
 def test_the_committed_release_is_what_the_source_generates(tmp_path):
     grading.release(SOURCE, tmp_path)
-    assert sheets.read_all(tmp_path) == RELEASE, "run: python -m pbe_lite.classroom release"
+    assert assignments.read_all(tmp_path) == RELEASE, \
+        "run: python -m pbe_lite.classroom release"
 
 
 # --------------------------------------------------------------------------- the terms
@@ -168,7 +169,8 @@ def test_the_committed_release_is_what_the_source_generates(tmp_path):
 def test_expected_values_are_those_of_the_solution(key):
     rules = TERMS[key]
     values = {name: rule["value"] for name, rule in rules["constants"].items()}
-    assert sheets.with_expected(SOURCE[key], rules["expected"], values)[0] == SOURCE[key]
+    made, *_ = assignments.with_expected(SOURCE[key], rules["expected"], values)
+    assert made == SOURCE[key]
 
 
 @each_sheet
@@ -183,17 +185,17 @@ def test_a_choice_is_never_this_term_and_is_no_other_constant(key):
 @pytest.mark.parametrize("term", ["2027s", "2027w"])
 @each_sheet
 def test_in_another_term_its_own_solution_passes_and_this_terms_does_not(key, term):
-    new = sheets.vary(SOURCE[key], TERMS[key], term)
+    new = assignments.vary(SOURCE[key], TERMS[key], term)
     assert failed(new) == set()
     old = copy.deepcopy(new)
     for mine, theirs in zip(old["cells"], SOURCE[key]["cells"], strict=True):
-        if sheets.is_answer(mine):
+        if assignments.is_answer(mine):
             mine["source"] = theirs["source"]
-    points = sheets.points(new)
+    points = assignments.points(new)
     lost = sum(points[test] for test in failed(old))
     assert lost > sum(points.values()) / 2
 
 
 def test_a_term_is_decided_by_its_name_alone():
-    one, two = (sheets.vary(SOURCE["a1"], TERMS["a1"], term) for term in ("x", "x"))
-    assert one == two != sheets.vary(SOURCE["a1"], TERMS["a1"], "y")
+    one, two = (assignments.vary(SOURCE["a1"], TERMS["a1"], term) for term in ("x", "x"))
+    assert one == two != assignments.vary(SOURCE["a1"], TERMS["a1"], "y")

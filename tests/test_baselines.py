@@ -6,11 +6,16 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from pbe_lite.baselines import blended_diffusion, copy_paste, load_prior, poisson_blend
-from pbe_lite.canvas import hole_box
-from pbe_lite.clip import embed, text_features
+from pbe_lite.crop_and_paste import hole_box
+from pbe_lite.data.tabletop import Scene
+from pbe_lite.evaluation.baselines import (
+    blended_diffusion,
+    copy_paste,
+    load_prior,
+    poisson_blend,
+)
+from pbe_lite.models.clip import embed, text_features
 from pbe_lite.pipeline import to_bytes
-from pbe_lite.tabletop import Scene
 
 METHODS = [copy_paste, poisson_blend]
 

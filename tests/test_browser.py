@@ -44,8 +44,8 @@ SETTINGS = {  # no question about news; all cells stay in the page
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
 FALLBACK = """
-from pbe_lite.tabletop import Scene
-from pbe_lite.widgets import MaskPainter
+from pbe_lite.data.tabletop import Scene
+from pbe_lite.studio.mask_painter import MaskPainter
 painter = MaskPainter(Scene(6).render(128).image)
 painter
 """

@@ -10,12 +10,12 @@ from mutants import full, mutate
 from mutants.a1 import MUTANTS
 from nbgrader.api import Gradebook
 
-from pbe_lite import classroom, grading, sandbox, sheets
-from pbe_lite.weights import hashes
+from pbe_lite.classroom import assignments, cli, grading, sandbox
+from pbe_lite.models.shipping import hashes
 
-SOURCE = sheets.read_all(classroom.SOURCE)
-RELEASE = sheets.read_all(classroom.RELEASE)
-POINTS = sheets.points(SOURCE["a1"])
+SOURCE = assignments.read_all(cli.SOURCE)
+RELEASE = assignments.read_all(cli.RELEASE)
+POINTS = assignments.points(SOURCE["a1"])
 FREE = [] if sandbox.version() else ["--unconfined"]
 PICKED = ("the mask is inverted", "normal numbers in place of uniform ones",
           "the factor 2 of the middle term is missing", "the jitter is uniform",
@@ -43,18 +43,18 @@ def solved(key="a1", **changes):
     """The solution, with other sources for some answers; None deletes a cell."""
     made = copy.deepcopy(SOURCE[key])
     for cell in made["cells"]:
-        cell["source"] = changes.get(sheets.name(cell), cell["source"])
+        cell["source"] = changes.get(assignments.name(cell), cell["source"])
     made["cells"] = [c for c in made["cells"] if c["source"] is not None]
     return made
 
 
 def hand_in(folder, student, sheet, key="a1", name=None):
-    sheets.write(sheet, folder / student / f"{name or key}.ipynb")
+    assignments.write(sheet, folder / student / f"{name or key}.ipynb")
 
 
 def graded(submissions, out, *options):
     """{(student, assignment): row} of the command's grades.csv."""
-    classroom.main(["grade", str(submissions), "--out", str(out), *options, *FREE])
+    cli.main(["grade", str(submissions), "--out", str(out), *options, *FREE])
     with open(out / "grades.csv", newline="") as file:
         return {(r["student"], r["assignment"]): r for r in csv.DictReader(file)}
 
@@ -84,7 +84,7 @@ def class_of_20(tmp_path_factory):
         "polarity_check polarity_hidden")
     add("deletes", solved(a1_hole_check=None, a1_leak_hidden=None))
     targets = [out / "gradebook.db", folder / "right-0" / "a1.ipynb",
-               classroom.SOURCE / "a1" / "a1.ipynb"]
+               cli.SOURCE / "a1" / "a1.ipynb"]
     nosy = solved()
     nosy["cells"].insert(2, {"cell_type": "code", "id": "nosy", "metadata": {},
                              "outputs": [], "execution_count": None,
@@ -93,7 +93,7 @@ def class_of_20(tmp_path_factory):
     for i, name in enumerate(("a1", "a1", "my sheet (2) final")):
         add(f"right-{i}", solved(), name=name)
     assert len(expected) == 20
-    watched = (folder, classroom.SOURCE, classroom.RELEASE)
+    watched = (folder, cli.SOURCE, cli.RELEASE)
     before = [hashes(f) for f in watched]
     rows = graded(folder, out, "--seconds", "15")
     return expected, rows, out, before, [hashes(f) for f in watched]
@@ -147,9 +147,9 @@ def test_notes_say_what_was_put_right(class_of_20):
 def small_class(tmp_path):
     """(grade, hand in) for a class with a small sheet: an answer, its tests, a question."""
     small = solved()
-    small["cells"] = [c for c in small["cells"] if (sheets.name(c) or "").startswith(
+    small["cells"] = [c for c in small["cells"] if (assignments.name(c) or "").startswith(
         ("a1_setup", "a1_hole", "a1_bug"))]
-    sheets.write(small, tmp_path / "source" / "a1" / "a1.ipynb")
+    assignments.write(small, tmp_path / "source" / "a1" / "a1.ipynb")
 
     def add(student, extra=""):
         mine = copy.deepcopy(small)
@@ -241,7 +241,7 @@ def test_no_cell_of_the_solution_fails_its_plots_included(all_four, key):
 
 
 def test_the_release_is_a_zip_of_the_sheets(tmp_path, capsys):
-    classroom.main(["release", "--to", str(tmp_path / "to"), "--zip",
+    cli.main(["release", "--to", str(tmp_path / "to"), "--zip",
                     str(tmp_path / "deep" / "sheets.zip")])
     with zipfile.ZipFile(tmp_path / "deep" / "sheets.zip") as archive:
         assert archive.namelist() == [f"{key}.ipynb" for key in SOURCE]
@@ -249,11 +249,11 @@ def test_the_release_is_a_zip_of_the_sheets(tmp_path, capsys):
 
 
 def test_a_variant_has_all_that_a_term_needs(tmp_path):
-    classroom.main(["variant", "--term", "2027s", "--out", str(tmp_path)])
-    new = sheets.read_all(tmp_path / "source")
+    cli.main(["variant", "--term", "2027s", "--out", str(tmp_path)])
+    new = assignments.read_all(tmp_path / "source")
     assert all(new[key] != SOURCE[key] for key in SOURCE)
     assert (tmp_path / "2027s.zip").exists()
-    public = json.dumps(sheets.read_all(tmp_path / "release"))
+    public = json.dumps(assignments.read_all(tmp_path / "release"))
     assert "BEGIN SOLUTION" not in public and "BEGIN HIDDEN" not in public
 
 
@@ -267,10 +267,10 @@ def test_what_is_wrong_is_one_line(arguments, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     extra = FREE if arguments[0] == "grade" else []
     with pytest.raises(SystemExit, match=f"error: .*{said}"):
-        classroom.main([*arguments, *extra])
+        cli.main([*arguments, *extra])
 
 
 def test_without_landlock_it_asks_before_it_runs_strange_code(tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox, "version", lambda: 0)
     with pytest.raises(SystemExit, match="or say --unconfined"):
-        classroom.main(["grade", str(tmp_path)])
+        cli.main(["grade", str(tmp_path)])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pbe_lite import __main__ as cli
-from pbe_lite.weights import read_manifest
+from pbe_lite.models.shipping import read_manifest
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_missing_argument_is_named(files, capsys):
 
 def test_demo_says_where_its_picture_is(model, files, monkeypatch, capsys):
     monkeypatch.setattr(cli, "RUNS", files / "runs")
-    monkeypatch.setattr("pbe_lite.pairs.make_pair.__defaults__", (64, .1))
+    monkeypatch.setattr("pbe_lite.evaluation.benchmark.make_pair.__defaults__", (64, .1))
     cli.main(["demo", "--model", str(model), "--pair", "2"])
     path = files / "runs" / "demo.png"
     assert capsys.readouterr().out.strip().endswith(str(path))
@@ -164,8 +164,8 @@ def test_ship_enters_a_run(files, monkeypatch, capsys, pipe):
     weights.mkdir()
     pipe.save_pretrained(files / "run" / "weights")
     (files / "run" / "run.json").write_text(json.dumps({"arm": "tiny"}))
-    monkeypatch.setattr("pbe_lite.weights.ship.__defaults__", (weights, None))
-    monkeypatch.setattr("pbe_lite.weights.read_manifest.__defaults__", (weights,))
+    monkeypatch.setattr("pbe_lite.models.shipping.ship.__defaults__", (weights, None))
+    monkeypatch.setattr("pbe_lite.models.shipping.read_manifest.__defaults__", (weights,))
     cli.main(["ship", "--run", str(files / "run")])
     assert read_manifest(weights)["tiny"]["sha256"]
     out = capsys.readouterr().out.splitlines()

@@ -5,9 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pbe_lite import clip
-from pbe_lite.augment import squash
-from pbe_lite.clip import (
+from pbe_lite.config import LITE
+from pbe_lite.data.augmentation import squash
+from pbe_lite.data.tabletop import Scene, object_names
+from pbe_lite.data.triplets import to_clip
+from pbe_lite.models import clip
+from pbe_lite.models.clip import (
     build_tokenizer,
     caption,
     embed,
@@ -15,9 +18,6 @@ from pbe_lite.clip import (
     text_features,
     tokenize,
 )
-from pbe_lite.presets import LITE
-from pbe_lite.tabletop import Scene, object_names
-from pbe_lite.triplets import to_clip
 
 PAD, UNKNOWN, BOS, EOS = range(4)
 

@@ -15,13 +15,14 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from layouts import published
 from test_scale import plain_descent
-from test_train import folder_of
+from test_trainer import folder_of
 
-from pbe_lite import evaluate, train
-from pbe_lite.checkpoints import load_newest, saved
+from pbe_lite.config import WEIGHTS
+from pbe_lite.evaluation import evaluate
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.train import Run
-from pbe_lite.weights import WEIGHTS
+from pbe_lite.training import trainer
+from pbe_lite.training.checkpoint import load_newest, saved
+from pbe_lite.training.trainer import Run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA
 def device(monkeypatch):
     """accelerate takes the GPU here, and is asked anew before every run."""
     monkeypatch.delenv("ACCELERATE_USE_CPU")
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -46,7 +47,7 @@ def trained(objective, folder, samples=32, **options):
 @pytest.mark.parametrize("arm", ["final", "naive", "prior", "codec"])
 def test_a_run_on_the_gpu_has_the_losses_of_one_on_a_cpu(
         objective, tmp_path, arm, monkeypatch):
-    monkeypatch.setattr(train, "build_optimizers", plain_descent)
+    monkeypatch.setattr(trainer, "build_optimizers", plain_descent)
     samples = 8 * (objective(arm).batch_size or 4)
     gpu = trained(objective(arm), tmp_path / "gpu", samples)
     assert {p.device.type for p in gpu.parameters.values()} == {"cuda"}
@@ -60,7 +61,7 @@ def test_a_run_on_the_gpu_has_the_losses_of_one_on_a_cpu(
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_stopped_and_resumed_on_the_gpu_it_ends_the_same(
         objective, tiny, tmp_path, precision, monkeypatch):
-    monkeypatch.setattr(train, "build_optimizers", plain_descent)
+    monkeypatch.setattr(trainer, "build_optimizers", plain_descent)
     build = lambda: objective("final", preset=replace(tiny, precision=precision))
     whole = trained(build(), tmp_path / "whole")
     part = Run(build(), tmp_path / "parts", 32, workers=0)

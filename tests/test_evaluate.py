@@ -7,9 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pbe_lite import evaluate as benchmark
-from pbe_lite import metrics
-from pbe_lite.evaluate import (
+from pbe_lite.config import DATA, RESULTS
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Scene, object_names
+from pbe_lite.evaluation import evaluate as benchmark
+from pbe_lite.evaluation import metrics
+from pbe_lite.evaluation.benchmark import make_pair, split_of
+from pbe_lite.evaluation.evaluate import (
     METRICS,
     evaluate,
     evaluate_rows,
@@ -19,9 +22,6 @@ from pbe_lite.evaluate import (
     score,
     write_json,
 )
-from pbe_lite.pairs import make_pair, split_of
-from pbe_lite.presets import DATA
-from pbe_lite.tabletop import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Scene, object_names
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +359,7 @@ SHOWN = ("leak", "right_object", "clip_score", "clip_fid", "seam")  # in the REA
 
 
 def test_the_readme_shows_the_results_files():
-    table = json.loads((DATA / "results" / "final.json").read_text())
+    table = json.loads((RESULTS / "final.json").read_text())
     assert table["pairs"] == benchmark.PAIRS
     readme = (DATA.parent / "README.md").read_text()
     assert format_table(table) in readme
@@ -369,6 +369,6 @@ def test_the_readme_shows_the_results_files():
 
 def test_results_are_read_by_name():
     assert read_results("final") == json.loads(
-        (DATA / "results" / "final.json").read_text())
+        (RESULTS / "final.json").read_text())
     with pytest.raises(FileNotFoundError, match="no results 'fnal' in .*only: .*final"):
         read_results("fnal")

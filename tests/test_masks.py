@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pbe_lite import masks
-from pbe_lite.masks import (
+from pbe_lite.data import masks
+from pbe_lite.data.masks import (
     bezier_mask,
     bezier_points,
     box_mask,

@@ -5,8 +5,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from pbe_lite import metrics
-from pbe_lite.metrics import (
+from pbe_lite.evaluation import metrics
+from pbe_lite.evaluation.metrics import (
     background_psnr,
     bootstrap,
     border_gradient,

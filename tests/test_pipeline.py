@@ -10,10 +10,10 @@ from conftest import name_of
 from diffusers.pipelines.deprecated import paint_by_example as stock_parts
 from PIL import Image
 
-from pbe_lite import PaintByExamplePipeline, canvas
-from pbe_lite.augment import squash
+from pbe_lite import PaintByExamplePipeline, crop_and_paste
+from pbe_lite.data.augmentation import squash
+from pbe_lite.data.triplets import to_clip, to_signed
 from pbe_lite.pipeline import to_bytes
-from pbe_lite.triplets import to_clip, to_signed
 
 SCHEDULERS = [
     "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
@@ -269,7 +269,7 @@ def test_pasted_is_the_raw_decode_laid_into_the_hole(pipe, question):
     pasted = pipe(**question, steps=2, output_type="np").images[0]
     assert raw.shape == (64, 64, 3)
     image, hole = np.asarray(question["image"]), question["mask"]
-    expected = canvas.paste(image, raw, hole, canvas.hole_window(hole, 3))
+    expected = crop_and_paste.paste(image, raw, hole, crop_and_paste.hole_window(hole, 3))
     np.testing.assert_array_equal(pasted, expected)
 
 
@@ -283,7 +283,7 @@ def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
     monkeypatch.setattr(pipe, "paint", paint)
     pipe(**question, context=2)
     image, mask = np.asarray(question["image"]), question["mask"]
-    window = canvas.hole_window(mask, 2)
+    window = crop_and_paste.hole_window(mask, 2)
     left, top, side = window
     assert side == 70  # twice the hole's longer side
     square = Image.fromarray(image[top:top + side, left:left + side])
@@ -365,7 +365,7 @@ def test_the_published_layout_loads(kl_pipe, question, tmp_path):
     """`model_index.json` as published names classes that diffusers cannot load."""
     kl_pipe.save_pretrained(tmp_path)
     index = (tmp_path / "model_index.json").read_text()
-    index = index.replace('"pbe_lite.exemplar"', '"paint_by_example"')
+    index = index.replace('"pbe_lite.models.exemplar_encoder"', '"paint_by_example"')
     index = index.replace('"ExemplarEncoder"', '"PaintByExampleImageEncoder"')
     assert "PaintByExampleImageEncoder" in index
     (tmp_path / "model_index.json").write_text(index)

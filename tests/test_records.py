@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pbe_lite.index import batched, build_index
-from pbe_lite.records import Records, Skipped, UnreadableImage, decode
-from pbe_lite.sources import Folder
-from pbe_lite.triplets import Triplets
+from pbe_lite.data.box_index import batched, build_index
+from pbe_lite.data.records import Records, Skipped, UnreadableImage, decode
+from pbe_lite.data.shards import Folder
+from pbe_lite.data.triplets import Triplets
 
 BOX = (.1, .2, .7, .8)
 
@@ -165,8 +165,8 @@ def test_nothing_but_damage_is_an_error_with_advice(library, tiny):
 
 def test_a_run_over_damaged_images_ends_and_says_how_many(
         library, weights, tiny, tmp_path, caplog):
-    from pbe_lite.objectives import build_objective
-    from pbe_lite.train import Run
+    from pbe_lite.training.losses import build_objective
+    from pbe_lite.training.trainer import Run
     torch.manual_seed(0)
     preset = replace(tiny, ema_decay=0)
     objective = build_objective("final", preset, library(80), weights)

@@ -5,8 +5,8 @@ import time
 import psutil
 import pytest
 
-from pbe_lite import runner, sandbox
-from pbe_lite.runner import Limits, run_apart
+from pbe_lite.classroom import runner, sandbox
+from pbe_lite.classroom.runner import Limits, run_apart
 
 CONFINED = bool(sandbox.version())
 

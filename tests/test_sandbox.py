@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from pbe_lite import classroom, sandbox
-from pbe_lite.presets import DATA
+from pbe_lite.classroom import cli, sandbox
+from pbe_lite.config import DATA
 
 needs_landlock = pytest.mark.skipif(not sandbox.version(), reason="no Landlock here")
 
@@ -25,7 +25,8 @@ def confined(box, code, *arguments):
     """What a program in the sandbox prints; its last words where it failed."""
     home = dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR"), str(box))
     made = subprocess.run(
-        [sys.executable, "-I", "-m", "pbe_lite.sandbox", box, sys.executable, "-c",
+        [sys.executable, "-I", "-m", "pbe_lite.classroom.sandbox", box,
+         sys.executable, "-c",
          f"import os, sys; from pathlib import Path; here = Path(sys.argv[1])\n{code}",
          box, *map(str, arguments)], cwd=box, env={**os.environ, **home},
         capture_output=True, text=True)
@@ -72,7 +73,7 @@ def test_what_it_starts_is_confined_too(box):
 
 @needs_landlock
 @pytest.mark.parametrize("path", [
-    classroom.SOURCE / "a1" / "a1.ipynb", DATA.parent / "README.md", "/etc/shadow"])
+    cli.SOURCE / "a1" / "a1.ipynb", DATA.parent / "README.md", "/etc/shadow"])
 def test_hidden_tests_and_the_rest_of_the_repository_cannot_be_read(box, path):
     assert "Permission denied" in confined(box, "print(open(sys.argv[2]).read())", path)
 
@@ -80,7 +81,7 @@ def test_hidden_tests_and_the_rest_of_the_repository_cannot_be_read(box, path):
 @needs_landlock
 def test_libraries_and_the_miniature_world_can(box):
     said = confined(box, "import matplotlib, numpy, PIL, scipy.special, torch\n"
-                    "from pbe_lite.tabletop import Scene\n"
+                    "from pbe_lite.data.tabletop import Scene\n"
                     "print(torch.ones(2).sum().item(), Scene(3).render(64).image.shape)")
     assert said == "2.0 (64, 64, 3)"
 

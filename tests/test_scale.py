@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import folder_of
+from test_trainer import folder_of
 
-from pbe_lite import train
-from pbe_lite.checkpoints import load_newest
-from pbe_lite.optimizers import trainable
-from pbe_lite.train import Run
+from pbe_lite.training import trainer
+from pbe_lite.training.checkpoint import load_newest
+from pbe_lite.training.optim import trainable
+from pbe_lite.training.trainer import Run
 
 STEPS = 20
 BATCH = 4
@@ -22,9 +22,9 @@ SCRIPT = """
 import glob, pathlib, sys
 sys.path.insert(0, {tests!r})
 import test_scale
-from pbe_lite import openimages
+from pbe_lite.data import open_images
 
-records = openimages.load_open_images({data!r})
+records = open_images.load_open_images({data!r})
 for accumulate in (1, 2):
     run = test_scale.train_logged(records, pathlib.Path({weights!r}),
                                   pathlib.Path({out!r}) / str(accumulate), accumulate)
@@ -59,10 +59,10 @@ def train_logged(records, weights, out, accumulate=1):
     """20 steps of plain descent; each rank writes the digests of its samples."""
     from conftest import TINY
 
-    from pbe_lite import objectives
+    from pbe_lite.training import losses
     torch.manual_seed(0)
-    train.build_optimizers, train.LOG_EVERY = plain_descent, 1
-    built = objectives.build_objective("final", TINY, records, weights)
+    trainer.build_optimizers, trainer.LOG_EVERY = plain_descent, 1
+    built = losses.build_objective("final", TINY, records, weights)
     run = Run(built, out, STEPS * BATCH, workers=0, accumulate=accumulate)
     update, seen = run._update, []
 
@@ -83,7 +83,7 @@ def train_logged(records, weights, out, accumulate=1):
 def one(records, weights, tmp_path, monkeypatch):
     """The run of one rank: (weights at first, the folder)."""
     for name in ("build_optimizers", "LOG_EVERY"):
-        monkeypatch.setattr(train, name, getattr(train, name))  # and put back afterwards
+        monkeypatch.setattr(trainer, name, getattr(trainer, name))  # put back later
     run = train_logged(records, weights, tmp_path / "one")
     return run, tmp_path / "one"
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from pbe_lite import sheets
+from pbe_lite.classroom import assignments
 
 
 def cell(source, key=None, kind="code", **mark):
@@ -41,20 +41,20 @@ def handed_in(**changes):
     """The issued sheet with other sources for some cells; None deletes one."""
     mine = copy.deepcopy(ISSUED)
     for c in mine["cells"]:
-        if sheets.name(c) in changes:
-            c["source"] = changes[sheets.name(c)]
+        if assignments.name(c) in changes:
+            c["source"] = changes[assignments.name(c)]
     mine["cells"] = [c for c in mine["cells"] if c["source"] is not None]
     return mine
 
 
 def mended(submitted):
-    made, notes = sheets.mend(submitted, SOURCE, ISSUED)
-    return [sheets.name(c) for c in made["cells"]], made, notes
+    made, notes = assignments.mend(submitted, SOURCE, ISSUED)
+    return [assignments.name(c) for c in made["cells"]], made, notes
 
 
 def test_hidden_tests_are_put_in_and_answers_stay():
     names, made, notes = mended(handed_in(a_one="def one():\n    return 1"))
-    assert names == [sheets.name(c) for c in ISSUED["cells"]] and not notes
+    assert names == [assignments.name(c) for c in ISSUED["cells"]] and not notes
     assert made["cells"][3]["source"].endswith("# hidden")
     assert made["cells"][2]["source"] == "def one():\n    return 1"
 
@@ -62,7 +62,7 @@ def test_hidden_tests_are_put_in_and_answers_stay():
 def test_nothing_that_is_given_is_changed():
     submitted = handed_in(t_one="pass", a_two=None)
     was = copy.deepcopy((submitted, SOURCE, ISSUED))
-    sheets.mend(submitted, SOURCE, ISSUED)
+    assignments.mend(submitted, SOURCE, ISSUED)
     assert (submitted, SOURCE, ISSUED) == was
 
 
@@ -110,8 +110,8 @@ def test_marks_cannot_be_changed(mark):
         if c["metadata"]:
             c["metadata"]["nbgrader"].update(mark)
     _, made, _ = mended(submitted)
-    assert [sheets.mark(c) for c in made["cells"]] == \
-        [sheets.mark(c) for c in ISSUED["cells"]]
+    assert [assignments.mark(c) for c in made["cells"]] == \
+        [assignments.mark(c) for c in ISSUED["cells"]]
 
 
 def test_a_type_that_was_changed_is_changed_back():
@@ -125,9 +125,9 @@ def test_a_type_that_was_changed_is_changed_back():
 
 def test_a_sheet_is_recognised_by_its_marks():
     other = sheet(cell("x", "b_one", solution=True))
-    assert sheets.recognise(handed_in(), {"a": ISSUED, "b": other}) == "a"
-    assert sheets.recognise(other, {"a": ISSUED, "b": other}) == "b"
-    assert sheets.recognise(sheet(cell("x")), {"a": ISSUED, "b": other}) is None
+    assert assignments.recognise(handed_in(), {"a": ISSUED, "b": other}) == "a"
+    assert assignments.recognise(other, {"a": ISSUED, "b": other}) == "b"
+    assert assignments.recognise(sheet(cell("x")), {"a": ISSUED, "b": other}) is None
 
 
 # --------------------------------------------------------------------------------- run
@@ -136,7 +136,7 @@ def test_a_sheet_is_recognised_by_its_marks():
 def test_run_tells_which_tests_fail_and_goes_on():
     made = handed_in(a_one="def one():\n    return 1", a_two="1 / 0")
     made["cells"].append(cell("seen = True"))
-    verdicts, space = sheets.run(made)
+    verdicts, space = assignments.run(made)
     assert verdicts["t_one"] is None and isinstance(verdicts["t_two"], NameError)
     assert space["seen"]
 
@@ -146,7 +146,7 @@ def test_run_tells_which_tests_fail_and_goes_on():
 
 def replaced(text, tokens, **uses):
     counts = {**{t: text.count(t) for t in tokens}, **uses}
-    return sheets.substitute(sheet(cell(text)), tokens, counts)["cells"][0]["source"]
+    return assignments.substitute(sheet(cell(text)), tokens, counts)["cells"][0]["source"]
 
 
 @pytest.mark.parametrize(("text", "new"), [
@@ -158,7 +158,7 @@ def test_a_whole_number_is_replaced(text, new):
 
 @pytest.mark.parametrize("text", ["10.3", "0.34", "a0.3", "0.3x", "0.3.1"])
 def test_part_of_a_number_is_not(text):
-    made = sheets.substitute(sheet(cell(text)), {"0.3": "0.7"}, {"0.3": 0})
+    made = assignments.substitute(sheet(cell(text)), {"0.3": "0.7"}, {"0.3": 0})
     assert made["cells"][0]["source"] == text
 
 
@@ -168,7 +168,7 @@ def test_all_are_replaced_at_once():
 
 def test_a_constant_that_stands_elsewhere_is_noticed():
     with pytest.raises(ValueError, match="differ: found {'12': 2}, expected { ?'12': 1"):
-        sheets.substitute(sheet(cell("12 + 12")), {"12": "24"}, {"12": 1})
+        assignments.substitute(sheet(cell("12 + 12")), {"12": "24"}, {"12": 1})
 
 
 def test_a_term_has_new_constants_and_what_follows_from_them():
@@ -177,12 +177,12 @@ def test_a_term_has_new_constants_and_what_follows_from_them():
                                      "code": "f(<<k>>)"}}}
     source = sheet(cell("times 1.5: f(1.5) is 3.0000", kind="markdown"),
                    cell("def f(x):\n    return 2 * x"))
-    made = sheets.vary(source, rules, "any")
+    made = assignments.vary(source, rules, "any")
     assert made["cells"][0]["source"] == "times 2.5: f(2.5) is 5.0000"
 
 
 def test_written_and_read_a_sheet_is_the_same(tmp_path):
-    sheets.write(ISSUED, tmp_path / "a" / "a.ipynb")
-    assert sheets.read_all(tmp_path) == {"a": ISSUED}
+    assignments.write(ISSUED, tmp_path / "a" / "a.ipynb")
+    assert assignments.read_all(tmp_path) == {"a": ISSUED}
     with pytest.raises(ValueError, match="no sheets"):
-        sheets.read_all(tmp_path / "a")
+        assignments.read_all(tmp_path / "a")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pbe_lite import strokes
-from pbe_lite.masks import box_mask, polygon_mask, strokes_mask
-from pbe_lite.strokes import History, add, change, draw, marks_mask, redo, undo
+from pbe_lite.data.masks import box_mask, polygon_mask, strokes_mask
+from pbe_lite.studio import strokes
+from pbe_lite.studio.strokes import History, add, change, draw, marks_mask, redo, undo
 
 SHAPE = (60, 80)
 BOX = {"kind": "box", "box": [.25, .2, .75, .6]}

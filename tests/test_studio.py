@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pbe_lite import painting
-from pbe_lite.studio import KEPT, SCENE, Studio
-from pbe_lite.tabletop import Scene
+from pbe_lite.data.tabletop import Scene
+from pbe_lite.studio import session
+from pbe_lite.studio.app import KEPT, SCENE, Studio
 
 
 @pytest.fixture
@@ -166,5 +166,5 @@ def test_any_pipeline_source_and_exemplar_will_do(kl_pipe, picture, tmp_path):
 def test_the_shipped_arms_are_the_default(tmp_path, pipe, monkeypatch):
     for arm in ("final", "naive", "elsewhere"):
         pipe.save_pretrained(tmp_path / arm)
-    monkeypatch.setattr(painting, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(session, "WEIGHTS", tmp_path)
     assert list(Studio(folder=tmp_path).pipes) == ["naive", "final"]

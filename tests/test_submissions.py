@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from pbe_lite import sheets, submissions
-from pbe_lite.submissions import Submission, collect, load, notebooks
+from pbe_lite.classroom import assignments, submissions
+from pbe_lite.classroom.submissions import Submission, collect, load, notebooks
 
 
 def a_sheet(key="a1", text="x = 1"):
@@ -25,8 +25,8 @@ def found(folder):
 
 
 def test_a_student_is_a_folder_or_a_notebook(tmp_path):
-    sheets.write(a_sheet(text="ann"), tmp_path / "ann" / "a1.ipynb")
-    sheets.write(a_sheet(text="bob"), tmp_path / "Bob O'Neil.ipynb")
+    assignments.write(a_sheet(text="ann"), tmp_path / "ann" / "a1.ipynb")
+    assignments.write(a_sheet(text="bob"), tmp_path / "Bob O'Neil.ipynb")
     (tmp_path / "grades.xlsx").write_text("not a student")
     (tmp_path / ".cache").mkdir()
     seen = found(tmp_path)
@@ -38,8 +38,8 @@ def test_a_student_is_a_folder_or_a_notebook(tmp_path):
 
 
 def test_who_hands_in_nothing_still_has_a_row_for_each_assignment(tmp_path):
-    sheets.write(a_sheet("a1"), tmp_path / "ann" / "a1.ipynb")
-    sheets.write(a_sheet("a2"), tmp_path / "bob" / "deep" / "down" / "a2.ipynb")
+    assignments.write(a_sheet("a1"), tmp_path / "ann" / "a1.ipynb")
+    assignments.write(a_sheet("a2"), tmp_path / "bob" / "deep" / "down" / "a2.ipynb")
     (tmp_path / "cem").mkdir()
     seen = found(tmp_path)
     assert set(seen) == {(s, a) for s in ("ann", "bob", "cem") for a in ("a1", "a2")}
@@ -48,14 +48,14 @@ def test_who_hands_in_nothing_still_has_a_row_for_each_assignment(tmp_path):
 
 
 def test_a_renamed_notebook_is_recognised_by_its_cells(tmp_path):
-    sheets.write(a_sheet("a2"), tmp_path / "ann" / "my work (3) final.ipynb")
+    assignments.write(a_sheet("a2"), tmp_path / "ann" / "my work (3) final.ipynb")
     one = found(tmp_path)["ann", "a2"]
     assert one.sheet and one.notes == ["renamed: my work (3) final.ipynb"]
 
 
 def test_of_two_notebooks_the_one_with_the_right_name_counts(tmp_path):
-    sheets.write(a_sheet(text="other"), tmp_path / "ann" / "a1 copy.ipynb")
-    sheets.write(a_sheet(text="right"), tmp_path / "ann" / "late" / "a1.ipynb")
+    assignments.write(a_sheet(text="other"), tmp_path / "ann" / "a1 copy.ipynb")
+    assignments.write(a_sheet(text="right"), tmp_path / "ann" / "late" / "a1.ipynb")
     one = found(tmp_path)["ann", "a1"]
     assert one.sheet["cells"][0]["source"] == "right"
     assert one.notes == ["not looked at: a1 copy.ipynb"]
@@ -63,15 +63,15 @@ def test_of_two_notebooks_the_one_with_the_right_name_counts(tmp_path):
 
 def test_names_that_become_the_same_stay_two_students(tmp_path):
     for name in ("a b", "a_b", "a,b"):
-        sheets.write(a_sheet(text=name), tmp_path / name / "a1.ipynb")
+        assignments.write(a_sheet(text=name), tmp_path / name / "a1.ipynb")
     texts = [s.sheet["cells"][0]["source"] for s in found(tmp_path).values()]
     assert sorted(texts) == ["a b", "a,b", "a_b"] and len(found(tmp_path)) == 3
 
 
 def test_links_are_not_followed(tmp_path):
-    sheets.write(a_sheet(), tmp_path / "elsewhere" / "a1.ipynb")
+    assignments.write(a_sheet(), tmp_path / "elsewhere" / "a1.ipynb")
     class_ = tmp_path / "class"
-    sheets.write(a_sheet(), class_ / "bob" / "a1.ipynb")
+    assignments.write(a_sheet(), class_ / "bob" / "a1.ipynb")
     (class_ / "ann").mkdir()
     (class_ / "ann" / "a1.ipynb").symlink_to(tmp_path / "elsewhere" / "a1.ipynb")
     (class_ / "ann" / "more").symlink_to(tmp_path / "elsewhere")
@@ -81,14 +81,14 @@ def test_links_are_not_followed(tmp_path):
 
 
 def test_a_pipe_with_the_name_of_a_notebook_is_not_waited_for(tmp_path):
-    sheets.write(a_sheet(), tmp_path / "ann" / "a1.ipynb")
+    assignments.write(a_sheet(), tmp_path / "ann" / "a1.ipynb")
     (tmp_path / "bob").mkdir()
     os.mkfifo(tmp_path / "bob" / "a1.ipynb")
     assert found(tmp_path)["bob", "a1"].sheet is None
 
 
 def test_checkpoints_are_not_looked_at(tmp_path):
-    sheets.write(a_sheet(), tmp_path / "ann" / ".ipynb_checkpoints" / "a1.ipynb")
+    assignments.write(a_sheet(), tmp_path / "ann" / ".ipynb_checkpoints" / "a1.ipynb")
     assert notebooks(tmp_path / "ann") == []
 
 
@@ -97,7 +97,7 @@ def test_checkpoints_are_not_looked_at(tmp_path):
     json.dumps({**a_sheet(), "cells": [{"cell_type": "code"}]}),
     json.dumps({**a_sheet(), "cells": ["text"]})])
 def test_what_cannot_be_read_becomes_a_note(tmp_path, text):
-    sheets.write(a_sheet(), tmp_path / "ann" / "a1.ipynb")
+    assignments.write(a_sheet(), tmp_path / "ann" / "a1.ipynb")
     bad = tmp_path / "bob" / "a1.ipynb"
     bad.parent.mkdir()
     bad.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -109,7 +109,7 @@ def test_what_cannot_be_read_becomes_a_note(tmp_path, text):
 
 def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(submissions, "LARGEST", 100)
-    sheets.write(a_sheet(), tmp_path / "a1.ipynb")
+    assignments.write(a_sheet(), tmp_path / "a1.ipynb")
     with pytest.raises(ValueError, match="larger than"):
         load(tmp_path / "a1.ipynb")
 
@@ -118,7 +118,7 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
 def test_broken_marks_are_dropped(tmp_path, mark):
     made = a_sheet()
     made["cells"][0]["metadata"]["nbgrader"] = mark
-    sheets.write(made, tmp_path / "a1.ipynb")
+    assignments.write(made, tmp_path / "a1.ipynb")
     assert "nbgrader" not in load(tmp_path / "a1.ipynb")["cells"][0]["metadata"]
 
 
@@ -126,7 +126,7 @@ def test_an_older_format_gets_what_it_lacks(tmp_path):
     made = a_sheet()
     made["nbformat_minor"] = 4
     made["cells"][0].pop("id")
-    sheets.write(made, tmp_path / "a1.ipynb")
+    assignments.write(made, tmp_path / "a1.ipynb")
     assert load(tmp_path / "a1.ipynb")["cells"][0]["id"]
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pbe_lite import tabletop
-from pbe_lite.presets import DATA
-from pbe_lite.tabletop import HELD_OUT_SEEDS, Pose, Scene, object_names, sprite_table
+from pbe_lite.config import DATA, SPRITES
+from pbe_lite.data import tabletop
+from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Pose, Scene, object_names, sprite_table
 
 SEEDS = range(12)
 UPRIGHT = Pose(x=.5, y=.5, scale=.5, angle=0, flip=False)
@@ -124,7 +124,7 @@ def test_the_same_object_again_is_the_same_scene():
 @pytest.mark.parametrize("name", ["red apple", "blueberries", "teapot"])
 def test_an_object_has_its_sprites_colours_in_the_light_of_its_scene(name):
     file = {n: f for f, n in sprite_table()}[name]
-    sprite = np.asarray(Image.open(DATA / "sprites" / file).convert("RGBA"), float)
+    sprite = np.asarray(Image.open(SPRITES / file).convert("RGBA"), float)
     own = sprite[sprite[..., 3] > 250][:, :3].mean(0)
     for seed in range(20):
         scene = Scene(seed).with_object(name, UPRIGHT)
@@ -194,9 +194,9 @@ def test_held_out_scenes_are_no_training_scenes():
 
 def test_every_picture_is_listed_and_every_listed_picture_is_there():
     files = [file for file, _ in sprite_table()]
-    assert sorted(files) == sorted(p.name for p in (DATA / "sprites").iterdir())
+    assert sorted(files) == sorted(p.name for p in SPRITES.iterdir())
     for file in files:
-        with Image.open(DATA / "sprites" / file) as sprite:
+        with Image.open(SPRITES / file) as sprite:
             assert sprite.format == "WEBP" and "A" in sprite.getbands(), file
             assert max(sprite.size) == 256
 
@@ -207,7 +207,7 @@ def test_make_sprites_makes_what_is_shipped(tmp_path, monkeypatch):
     spec.loader.exec_module(script)
     with tarfile.open(tmp_path / "npm.tgz", "w") as tar:
         for i, code in enumerate(script.CODEPOINTS):
-            raw = (DATA / "sprites" / f"{code}.webp").read_bytes()
+            raw = (SPRITES / f"{code}.webp").read_bytes()
             # the package has some under their code alone, some with a variation selector
             info = tarfile.TarInfo(f"package/assets/{code}{'-fe0f' * (i % 7 == 0)}.webp")
             info.size = len(raw)
@@ -216,7 +216,7 @@ def test_make_sprites_makes_what_is_shipped(tmp_path, monkeypatch):
     script.main()
     assert (tmp_path / "sprites.csv").read_text() == (DATA / "sprites.csv").read_text()
     made = {p.name: p.read_bytes() for p in (tmp_path / "sprites").iterdir()}
-    assert made == {p.name: p.read_bytes() for p in (DATA / "sprites").iterdir()}
+    assert made == {p.name: p.read_bytes() for p in SPRITES.iterdir()}
 
 
 # -------------------------------------------------------------------------- errors

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pbe_lite.augment import squash
-from pbe_lite.masks import box_mask
-from pbe_lite.triplets import (
+from pbe_lite.data.augmentation import squash
+from pbe_lite.data.masks import box_mask
+from pbe_lite.data.triplets import (
     CLIP_MEAN,
     CLIP_STD,
     Triplets,

@@ -5,8 +5,8 @@ import torch
 from conftest import randomise
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from pbe_lite.presets import FULL, LITE
-from pbe_lite.unet import (
+from pbe_lite.config import FULL, LITE
+from pbe_lite.models.unet import (
     OneTokenAttention,
     build_unet,
     fold_one_token,

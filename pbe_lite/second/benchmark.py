@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pbe_lite.baselines import copy_paste
-from pbe_lite.canvas import hole_box
-from pbe_lite.masks import box_mask
-from pbe_lite.metrics import distance
-from pbe_lite.pairs import around
+from pbe_lite.crop_and_paste import hole_box
+from pbe_lite.data.masks import box_mask
+from pbe_lite.data.triplets import crop_box
+from pbe_lite.evaluation.baselines import copy_paste
+from pbe_lite.evaluation.benchmark import around
+from pbe_lite.evaluation.metrics import distance
 from pbe_lite.second.tabletop import (
     HELD_OUT_SEEDS,
     Render,
@@ -28,7 +29,6 @@ from pbe_lite.second.tabletop import (
     hue_distance,
     kind_names,
 )
-from pbe_lite.triplets import crop_box
 
 PAIRS = 400
 ORDER = ("seen", "new_colourway", "seen", "new_kind")

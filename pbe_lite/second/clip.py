@@ -7,12 +7,12 @@ The paper's CLIP has met most of what people ask for; this one meets all 381 spr
 import numpy as np
 from PIL import Image
 
-from pbe_lite import clip as lite_clip
-from pbe_lite.augment import augment_exemplar
-from pbe_lite.parts import Contrastive, Objective
+from pbe_lite.data.augmentation import augment_exemplar
+from pbe_lite.data.triplets import crop_box, sample_rng, to_clip
+from pbe_lite.models import clip as lite_clip
 from pbe_lite.second.scenes import FreshScenes
 from pbe_lite.second.tabletop import COLOURS, sprite_files
-from pbe_lite.triplets import crop_box, sample_rng, to_clip
+from pbe_lite.training.pretraining import Contrastive, Objective
 
 GREY = .15  # share of crops without colour; their caption names none
 

@@ -14,12 +14,14 @@ from scipy import ndimage
 from sklearn.mixture import GaussianMixture
 from tqdm.auto import tqdm
 
-from pbe_lite import metrics
-from pbe_lite.clip import embed, load_clip
-from pbe_lite.codec import PatchCodec
-from pbe_lite.evaluate import _summary, format_table, paint_pairs, write_json
+from pbe_lite.config import DATA
+from pbe_lite.crop_and_paste import Window, paste
+from pbe_lite.data.triplets import to_signed
+from pbe_lite.evaluation import metrics
+from pbe_lite.evaluation.evaluate import _summary, format_table, paint_pairs, write_json
+from pbe_lite.models.autoencoder import PatchCodec
+from pbe_lite.models.clip import embed, load_clip
 from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
-from pbe_lite.presets import DATA
 from pbe_lite.second.benchmark import PAIRS, SPLITS, make_pair
 from pbe_lite.second.judge import Judge, grey_crop, window_around
 from pbe_lite.second.tabletop import (
@@ -30,7 +32,6 @@ from pbe_lite.second.tabletop import (
     kind_names,
     mean_chroma,
 )
-from pbe_lite.triplets import to_signed
 
 WEIGHTS = DATA / "second"
 REFERENCES = 1000  # real scenes a split that CLIP-FID and QS compare with
@@ -177,8 +178,7 @@ def cheat(name, pairs, weights=WEIGHTS):
     if name == "round_trip":
         codec = PatchCodec.from_pretrained(weights / "codec", torch_dtype=torch.float32)
         raw = list(round_trip(pairs, codec.eval()))
-        from pbe_lite import canvas
-        return raw, [canvas.paste(p.source.image, r, p.hole, canvas.Window(0, 0, len(r)))
+        return raw, [paste(p.source.image, r, p.hole, Window(0, 0, len(r)))
                      for p, r in zip(pairs, raw, strict=True)]
     answers = {"copy_paste": lambda p: p.pasted, "flat_patch": flat_patch,
                "ground_truth": lambda p: p.answer}

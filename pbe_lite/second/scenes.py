@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from pbe_lite.index import whole
-from pbe_lite.openimages import COLUMNS, load_open_images
-from pbe_lite.presets import RUNS
+from pbe_lite.config import RUNS
+from pbe_lite.data.box_index import whole
+from pbe_lite.data.open_images import COLUMNS, load_open_images
 from pbe_lite.second.tabletop import (
     COLOURS,
     FIRST_TRAINING_SEED,

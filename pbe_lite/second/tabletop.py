@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pbe_lite.presets import DATA
-from pbe_lite.tabletop import Surface, _draw_surface, _hsv, _pattern, _tight_box
+from pbe_lite.config import DATA
+from pbe_lite.data.tabletop import Surface, _draw_surface, _hsv, _pattern, _tight_box
 
 HELD_OUT_SEEDS = range(1000)  # scenes never trained on; training uses seeds from 1000
 FIRST_TRAINING_SEED = 1000

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from pbe_lite.objectives import build_objective
-from pbe_lite.presets import ARMS, BOLD, DATA, RUNS
+from pbe_lite.config import ARMS, BOLD, DATA, RUNS
 from pbe_lite.second.clip import WideContrastive
 from pbe_lite.second.judge import JudgeTraining
 from pbe_lite.second.scenes import training_records
-from pbe_lite.train import Run
+from pbe_lite.training.losses import build_objective
+from pbe_lite.training.trainer import Run
 
 WEIGHTS = DATA / "second"
 SAMPLES = {"clip": 256_000, "codec": 64_000, "judge": 256_000, "prior": 112_000,

@@ -19,12 +19,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pbe_lite.index import batched, build_index
-from pbe_lite.positions import Positions
-from pbe_lite.presets import LITE
-from pbe_lite.records import Records, Skipped
-from pbe_lite.sources import Folder
-from pbe_lite.triplets import Triplets
+from pbe_lite.config import LITE
+from pbe_lite.data.box_index import batched, build_index
+from pbe_lite.data.records import Records, Skipped
+from pbe_lite.data.shards import Folder
+from pbe_lite.data.triplets import Triplets
+from pbe_lite.training.sampler import Positions
 
 HARMS = ("truncated", "empty", "text", "missing")
 PRESET = replace(LITE, resolution=32, exemplar_size=16, batch_size=100)

@@ -25,10 +25,10 @@ from diffusers.pipelines.deprecated.paint_by_example import (
 from PIL import Image
 
 from pbe_lite import pipeline as ours
-from pbe_lite.augment import squash
-from pbe_lite.pairs import make_pair
-from pbe_lite.triplets import to_clip
-from pbe_lite.weights import WEIGHTS
+from pbe_lite.config import WEIGHTS
+from pbe_lite.data.augmentation import squash
+from pbe_lite.data.triplets import to_clip
+from pbe_lite.evaluation.benchmark import make_pair
 
 
 class StockVae(torch.nn.Module):

@@ -3,7 +3,7 @@
     python tests/benchmarks/full_size.py --json data/results/full_size.json
 
 Random weights, pictures of the miniature world at 512 px.  Every setup is a process of
-its own: a `train.Run` with gradient checkpointing, as `python -m pbe_lite.train` makes it,
+its own: a `Run` with gradient checkpointing, as `python -m pbe_lite.train` makes it,
 whose steps are timed after two of warm-up; an edit is one call of the pipeline in float16.
 "peak" is what tensors held at most, "device" what the process had of the card in the
 end: CUDA itself and what the allocator kept in reserve as well.  README's command is held
@@ -26,16 +26,16 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig
 
-from pbe_lite.exemplar import ExemplarEncoder
-from pbe_lite.objectives import build_objective, build_scheduler
-from pbe_lite.openimages import load_open_images, write_tabletop
-from pbe_lite.pairs import make_pair
+from pbe_lite.config import FULL
+from pbe_lite.data.open_images import load_open_images, write_tabletop
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
+from pbe_lite.evaluation.benchmark import make_pair
+from pbe_lite.models.exemplar_encoder import ExemplarEncoder
+from pbe_lite.models.unet import build_unet
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.presets import FULL
-from pbe_lite.starts import Start
-from pbe_lite.tabletop import FIRST_TRAINING_SEED
-from pbe_lite.train import Run
-from pbe_lite.unet import build_unet
+from pbe_lite.training.initialize import Start
+from pbe_lite.training.losses import build_objective, build_scheduler
+from pbe_lite.training.trainer import Run
 
 SCENES = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 128)
 WARM = 2

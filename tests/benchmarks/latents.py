@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pbe_lite import objectives
-from pbe_lite.augment import squash
-from pbe_lite.evaluate import evaluate_rows, paint_pairs, write_json
-from pbe_lite.pairs import make_pair
+from pbe_lite.config import LITE, RESULTS, RUNS, WEIGHTS
+from pbe_lite.data.augmentation import squash
+from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Scene
+from pbe_lite.data.triplets import to_signed
+from pbe_lite.evaluation.benchmark import make_pair
+from pbe_lite.evaluation.evaluate import evaluate_rows, paint_pairs, write_json
 from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
-from pbe_lite.presets import DATA, LITE, RUNS
-from pbe_lite.tabletop import HELD_OUT_SEEDS, Scene
-from pbe_lite.train import Run, lite_records
-from pbe_lite.triplets import to_signed
+from pbe_lite.training import losses
+from pbe_lite.training.cli import lite_records
+from pbe_lite.training.trainer import Run
 
 CANDIDATES = ((128, 8, 8), (128, 8, 16), (64, 4, 4))
 
@@ -47,7 +48,7 @@ def codec_figures(codec, size):
 def train(arm, preset, records, folder, samples):
     weights = folder if arm != "codec" else None
     torch.manual_seed(0)
-    objective = objectives.build_objective(arm, preset, records, weights)
+    objective = losses.build_objective(arm, preset, records, weights)
     run = Run(objective, folder / f"{arm}-run", samples)
     run.train()
     run.export()
@@ -59,7 +60,7 @@ def candidate(size, patch, channels, args, records):
                                  latent_channels=channels)
     folder = RUNS / "latents" / f"{size}px-f{patch}-c{channels}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, source in (("clip", DATA / "weights" / "clip"),
+    for name, source in (("clip", WEIGHTS / "clip"),
                          ("codec", folder / "codec-run" / "weights")):
         if not (folder / name).exists():
             (folder / name).symlink_to(source)
@@ -88,10 +89,10 @@ def main():
     parser.add_argument("--codec-samples", type=int, default=16_000)
     parser.add_argument("--arm-samples", type=int, default=16_000)
     args = parser.parse_args()
-    objectives.ARMS["scratch_final"] = objectives.Arm(False, "class", True, True)
+    losses.ARMS["scratch_final"] = losses.Arm(False, "class", True, True)
     records = lite_records(LITE)
     rows = [candidate(*c, args, records) for c in CANDIDATES]
-    write_json({"samples": vars(args), "rows": rows}, DATA / "results" / "latents.json")
+    write_json({"samples": vars(args), "rows": rows}, RESULTS / "latents.json")
 
 
 if __name__ == "__main__":

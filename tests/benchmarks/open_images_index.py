@@ -30,7 +30,7 @@ COLUMNS = ("ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded I
 BLOCK = 500_000
 INDEX = """
 import json, resource, sys, time
-from pbe_lite.openimages import load_open_images
+from pbe_lite.data.open_images import load_open_images
 
 begun = time.perf_counter()
 records = load_open_images(sys.argv[1])

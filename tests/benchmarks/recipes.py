@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pbe_lite.evaluate import paint_pairs
-from pbe_lite.objectives import build_objective
+from pbe_lite.config import BOLD, DATA, LITE, RUNS
+from pbe_lite.evaluation.evaluate import paint_pairs
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.presets import BOLD, DATA, LITE, RUNS
 from pbe_lite.second.benchmark import make_pair, split_of
 from pbe_lite.second.evaluate import WEIGHTS, right_colour, right_kinds
 from pbe_lite.second.scenes import training_records
-from pbe_lite.train import Run
+from pbe_lite.training.losses import build_objective
+from pbe_lite.training.trainer import Run
 
 KINDS = ["cactus", "hamburger", "penguin", "crown", "automobile", "butterfly", "teapot",
          "chair"]

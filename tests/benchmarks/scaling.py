@@ -16,18 +16,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pbe_lite.presets import LITE
+from pbe_lite.config import LITE
 
 SCRIPT = """
 import json, sys, time
 from dataclasses import replace
 
 import torch
-from pbe_lite.objectives import build_objective
-from pbe_lite.presets import LITE
-from pbe_lite.recipes import lite_records
-from pbe_lite.train import Run
-from pbe_lite.weights import WEIGHTS
+from pbe_lite.training.losses import build_objective
+from pbe_lite.config import LITE
+from pbe_lite.training.cli import lite_records
+from pbe_lite.training.trainer import Run
+from pbe_lite.config import WEIGHTS
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

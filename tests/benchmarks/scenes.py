@@ -12,7 +12,7 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pbe_lite.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
 
 WANTED = {64: 300, 128: 100}
 

@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from pbe_lite.studio import Studio
+from pbe_lite.studio.app import Studio
 
 
 def one_round(studio):

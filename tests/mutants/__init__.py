@@ -7,7 +7,7 @@ none of the others'.
 import copy
 from typing import NamedTuple
 
-from pbe_lite import sheets
+from pbe_lite.classroom import assignments
 
 
 class Mutant(NamedTuple):
@@ -31,7 +31,7 @@ def mutate(sheet, key, mutant):
 
     Raises ValueError unless `old` stands in the cell exactly once."""
     sheet = copy.deepcopy(sheet)
-    (cell,) = [c for c in sheet["cells"] if sheets.name(c) == f"{key}_{mutant.cell}"]
+    (cell,) = [c for c in sheet["cells"] if assignments.name(c) == f"{key}_{mutant.cell}"]
     if cell["source"].count(mutant.old) != 1:
         raise ValueError(f"{mutant.name}: {mutant.old!r} stands "
                          f"{cell['source'].count(mutant.old)} times in {mutant.cell}")

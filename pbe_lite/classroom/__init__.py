@@ -1,0 +1,1 @@
+"""The assignments: release, run confined, grade."""

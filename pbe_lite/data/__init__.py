@@ -1,0 +1,1 @@
+"""Pictures to training triplets: the miniature world, Open Images, your own folders."""

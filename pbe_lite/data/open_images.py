@@ -1,0 +1,122 @@
+"""Open Images' own layout, of photographs or of the miniature world.
+
+    folder/train/<ImageID>.jpg                or shards of images, see `shards`
+    folder/train-annotations-bbox.csv         one row a box, coordinates as fractions
+    folder/class-descriptions-boxable.csv     LabelName,DisplayName
+    folder/index-train-0.02-0.8/              made from these at the first call
+
+The miniature world is written in this layout too, so that the lite run goes through the
+very loader that the full run uses.
+"""
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+from pyarrow import csv as arrow_csv
+from tqdm.auto import tqdm
+
+from pbe_lite.data.box_index import ROW, build_index, fingerprint, whole
+from pbe_lite.data.records import Records
+from pbe_lite.data.shards import open_images
+from pbe_lite.data.tabletop import Scene, object_names
+
+COLUMNS = ("ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded "
+           "IsTruncated IsGroupOf IsDepiction IsInside").split()
+CORNERS = ("XMin", "YMin", "XMax", "YMax")
+BLOCK = 16 << 20  # bytes of CSV in memory at a time
+
+
+def find_csv(folder, pattern):
+    """The first CSV file of the pattern; FileNotFoundError where there is none."""
+    found = sorted(Path(folder).glob(pattern))
+    if not found:
+        raise FileNotFoundError(f"no {pattern} in {folder}: expected Open Images' layout")
+    return found[0]
+
+
+def class_names(path):
+    """{code: display name}; the CSV may have a header."""
+    with open(path, newline="", encoding="utf8") as f:
+        return {row[0]: row[1] for row in csv.reader(f) if row and row[0] != "LabelName"}
+
+
+def csv_rows(path, names):
+    """Batches (schema `box_index.ROW`) of an annotations CSV, `BLOCK` bytes at a time.
+
+    names: {code: display name}; a class that is not in it keeps its code.  Columns other
+    than ImageID, LabelName and the corners may be there or not.  Raises ValueError,
+    naming the file, for a missing column and for what is no number."""
+    types = {"ImageID": pa.string(), "LabelName": pa.string(),
+             **dict.fromkeys(CORNERS, pa.float64())}
+    codes, words = (pa.array(list(v), pa.string()) for v in (names, names.values()))
+    try:
+        for batch in arrow_csv.open_csv(
+                path, read_options=arrow_csv.ReadOptions(block_size=BLOCK),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=list(types), column_types=types)):
+            found = pc.index_in(batch["LabelName"], value_set=codes)
+            label = pc.coalesce(words.take(found), batch["LabelName"])
+            corners = [batch[name] for name in CORNERS]
+            yield pa.RecordBatch.from_arrays([batch["ImageID"], *corners, label],
+                                             schema=ROW)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def load_open_images(folder, split="train", area=(.02, .8), index=None):
+    """Open Images' boxes and images as `Records`, one an image.
+
+    Boxes whose area is outside `area` (fractions of the picture; the paper keeps .02 to
+    .8) are dropped, and images without a box left are too.  The index is made in
+    `index`, by default beside the CSV files, at the first call and again whenever they
+    have changed.  Raises FileNotFoundError for a missing CSV or folder and ValueError
+    when no box is left."""
+    folder = Path(folder)
+    boxes = find_csv(folder, f"*{split}-annotations-bbox.csv")
+    classes = find_csv(folder, "*class-descriptions*.csv")
+    images = open_images(folder / split)
+    index = Path(index or folder / f"index-{split}-{area[0]:g}-{area[1]:g}")
+    build_index(index, csv_rows(boxes, class_names(classes)), images.locate, area,
+                fingerprint(boxes, classes, *images.files()), f"{split} in {folder}")
+    alphas = folder / f"{split}-alpha"  # the miniature world's
+    return Records(index, images, alphas if alphas.is_dir() else None)
+
+
+def write_tabletop(folder, seeds, size=128, split="train"):
+    """Render `Scene(seed)` for all `seeds` into `folder` in Open Images' layout.
+
+    Does nothing when the annotations are already there: they are written last.  Raises
+    ValueError when those are of other scenes."""
+    folder = Path(folder)
+    annotations = folder / f"{split}-annotations-bbox.csv"
+    if annotations.exists():
+        with open(annotations, newline="", encoding="utf8") as f:
+            there = [row["ImageID"] for row in csv.DictReader(f)]
+        if there != [f"{seed:016x}" for seed in seeds]:
+            raise ValueError(f"folder {folder} holds other scenes of {split!r} than those "
+                             "asked for: delete it, or give another")
+        return folder
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    names = object_names()
+    codes = {name: f"/t/{i:03d}" for i, name in enumerate(names)}
+    _write_csv(folder / "class-descriptions-boxable.csv",
+               [(c, n) for n, c in codes.items()])
+    rows = []
+    for seed in tqdm(seeds, desc=f"rendering {size} px scenes", unit="scene"):
+        scene = Scene(seed)
+        render = scene.render(size)
+        image_id = f"{seed:016x}"
+        Image.fromarray(render.image).save(folder / split / f"{image_id}.jpg", quality=95)
+        x0, y0, x1, y1 = render.box
+        rows.append((image_id, "tabletop", codes[scene.name], 1, x0, x1, y0, y1,
+                     0, 0, 0, 0, 0))
+    _write_csv(annotations, [COLUMNS, *rows])
+    return folder
+
+
+def _write_csv(path, rows):
+    with whole(path) as partial, open(partial, "w", newline="", encoding="utf8") as f:
+        csv.writer(f).writerows(rows)

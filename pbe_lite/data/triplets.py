@@ -1,0 +1,139 @@
+"""Image + boxes -> (image, hole, exemplar): self-supervised training triplets.
+
+A box in a picture is both the hole and, cropped, the exemplar (section 3.1).  A triplet
+is a pure function of (seed, epoch, index): workers, ranks and order change nothing.  An
+image that cannot be read is skipped: another, drawn from the same key, stands in for it.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pbe_lite.data.augmentation import augment_exemplar, squash
+from pbe_lite.data.masks import box_mask, random_hole
+from pbe_lite.data.records import UnreadableImage
+
+SUBSTITUTE = 2  # the purpose of the generator that draws another record
+TRIES = 100
+CLIP_MEAN = np.float32((.48145466, .4578275, .40821073))
+CLIP_STD = np.float32((.26862954, .26130258, .27577711))
+
+
+def sample_rng(seed, epoch, index, purpose=0):
+    """The generator of one sample; `purpose` separates triplet, noise, ..."""
+    return np.random.default_rng([seed, epoch, index, purpose])
+
+
+def to_signed(array):
+    """(H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.array(array)).permute(2, 0, 1) / 127.5 - 1
+
+
+def to_alpha(picture, size):
+    """A grey PIL image -> (1, size, size) float32 in 0..1."""
+    small = picture.convert("L").resize((size, size), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small, np.float32) / 255)[None]
+
+
+def to_clip(array):
+    """(H, W, 3) uint8 -> (3, H, W) float32, normalised as CLIP expects."""
+    normal = (np.asarray(array, np.float32) / 255 - CLIP_MEAN) / CLIP_STD
+    return torch.from_numpy(normal).permute(2, 0, 1).contiguous()
+
+
+def crop_box(image, box):
+    """The part of a PIL image inside `box` (fractions), at least one pixel large; its
+    pixels are those that `box_mask` marks."""
+    w, h = image.size
+    x0, y0 = min(w - 1, round(box[0] * w)), min(h - 1, round(box[1] * h))
+    x1, y1 = max(x0 + 1, round(box[2] * w)), max(y0 + 1, round(box[3] * h))
+    return image.crop((x0, y0, x1, y1))
+
+
+def square_crop(size, box, rng):
+    """(left, top, right, bottom) in pixels of a random square of the picture's shorter
+    side that holds `box`, or None when the box is longer than that side; size: (w, h)."""
+    side = min(size)
+    offsets = []
+    for length, low, high in zip(size, box[:2], box[2:], strict=True):
+        least, most = max(0, high * length - side), min(low * length, length - side)
+        if least > most:
+            return None
+        offsets.append(int(round(rng.uniform(least, most))))
+    return (*offsets, offsets[0] + side, offsets[1] + side)
+
+
+def crop_to_square(image, box, rng):
+    """A random square PIL image that holds `box`, and the box in its coordinates."""
+    return cut_square(image, box, square_crop(image.size, box, rng))
+
+
+def cut_square(image, box, window):
+    """The part of a PIL image inside the window of `square_crop`, and the box in its
+    coordinates.
+
+    Where no square fits, the whole picture is returned and squashed later, as the
+    authors do."""
+    if window is None:
+        return image, box
+    left, top, right, bottom = window
+    w, h = image.size
+    moved = np.array([box[0] * w - left, box[1] * h - top,
+                      box[2] * w - left, box[3] * h - top]) / (right - left)
+    return image.crop(window), tuple(np.clip(moved, 0, 1))
+
+
+class Triplets(torch.utils.data.Dataset):
+    """Training triplets from a dataset of `load_open_images`' schema.
+
+    `triplets[epoch, index]` gives a dict: `image` (3, S, S) in [-1, 1]; `hole`
+    (1, S, S), 1 = hole; `exemplar` (3, E, E) normalised for CLIP; `name` of the object.
+    With `augment=False` the exemplar is only squashed; with `shapes=False` the hole is
+    the box itself.  `skipped`, a `records.Skipped`, is told of what cannot be read;
+    after 100 such images for one sample UnreadableImage is raised."""
+
+    def __init__(self, records, preset, seed=0, augment=True, shapes=True, skipped=None):
+        self.records, self.preset, self.seed = records, preset, seed
+        self.augment, self.shapes, self.skipped = augment, shapes, skipped
+
+    def __len__(self):
+        return len(self.records)
+
+    def record(self, epoch, index):
+        """Record `index`, or where that cannot be read another one."""
+        rng = sample_rng(self.seed, epoch, index, SUBSTITUTE)
+        for _ in range(TRIES):
+            try:
+                return self.records[index]
+            except UnreadableImage as error:
+                if self.skipped:
+                    self.skipped.note(error)
+            index = int(rng.integers(len(self)))
+        raise UnreadableImage(f"{TRIES} images in a row cannot be read; what is wrong says "
+                              "python -m pbe_lite check-data")
+
+    def __getitem__(self, key):
+        epoch, index = key
+        rng = sample_rng(self.seed, epoch, index)
+        record = self.record(epoch, index)
+        i = int(rng.integers(len(record["boxes"])))
+        image, box = record["image"].convert("RGB"), record["boxes"][i]
+        exemplar = crop_box(image, box)
+        alpha = record["alpha"] if self.preset.alpha_weight else None
+        window = square_crop(image.size, box, rng)
+        image, box = cut_square(image, box, window)
+        alpha = alpha and cut_square(alpha, box, window)[0]
+        hole = random_hole if self.shapes else lambda box, size, rng: box_mask(box, size)
+        size = self.preset.exemplar_size
+        exemplar = augment_exemplar(exemplar, size, rng) if self.augment \
+            else squash(exemplar, size)
+        hole = hole(box, self.preset.resolution, rng)
+        triplet = {
+            "image": to_signed(squash(image, self.preset.resolution)),
+            "hole": torch.from_numpy(hole)[None],
+            "exemplar": to_clip(exemplar),
+            "name": record["labels"][i],
+        }
+        if alpha:
+            triplet["alpha"] = to_alpha(alpha, self.preset.resolution)
+        return triplet

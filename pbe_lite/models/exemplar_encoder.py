@@ -1,0 +1,129 @@
+"""The exemplar encoder: a frozen CLIP tower, the bottleneck, a mapper, the null vector.
+
+Section 3.2 ("content bottleneck"): only CLIP's class token conditions the U-Net, one
+token for the whole exemplar.  `tokens="all"` keeps every patch token instead: the naive
+baseline, which pastes.  A square number keeps so many means of patch tokens: a wider
+bottleneck.  State-dict names are those of the published checkpoint.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from safetensors.torch import load_file
+from torch import nn
+from transformers import CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
+
+from pbe_lite.models.clip import load_clip
+
+
+def check_tokens(tokens, patches):
+    """Raise ValueError unless `tokens` is "class", "all" or a square number of means that
+    a square grid of `patches` patch tokens can be divided into."""
+    if tokens in ("class", "all"):
+        return
+    side = math.isqrt(tokens) if isinstance(tokens, int) and tokens > 0 else 0
+    if not side or side ** 2 != tokens or math.isqrt(patches) % side:
+        raise ValueError("tokens must be 'class', 'all' or a square number whose root "
+                         f"divides {math.isqrt(patches)}, got {tokens!r}")
+
+
+def pool_tokens(patches, count):
+    """Means of a square grid of patch tokens over `count` equal squares, row by row:
+    (B, n, D) -> (B, count, D)."""
+    side = math.isqrt(patches.shape[1])
+    cell = side // math.isqrt(count)
+    grid = patches.unflatten(1, (side // cell, cell, side // cell, cell))
+    return grid.mean((2, 4)).flatten(1, 2)
+
+
+class Tower(nn.Module):
+    """A CLIP vision tower under the name it had when the checkpoint was published."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.vision_model = CLIPVisionModel(config)
+
+
+class Mapper(nn.Module):
+    """Transformer blocks with one head; on one token they are a deep MLP."""
+
+    def __init__(self, width, layers):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            BasicTransformerBlock(width, 1, width, activation_fn="gelu",
+                                  attention_bias=True)
+            for _ in range(layers)
+        )
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class ExemplarEncoder(CLIPPreTrainedModel):
+    """Exemplars (B, 3, E, E), normalised for CLIP -> condition (B, T, D).
+
+    `config.tokens` is "class" (T = 1), "all" (T = 1 + number of patches) or T itself, the
+    number of means of patch tokens; D = `config.projection_dim`.  `uncond_vector`
+    (1, 1, D) is the learnable null vector of classifier-free guidance.  Raises ValueError
+    for another `config.tokens`."""
+
+    config_class = CLIPVisionConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.tokens = getattr(config, "tokens", "class")
+        check_tokens(self.tokens, (config.image_size // config.patch_size) ** 2)
+        width = config.hidden_size
+        self.model = Tower(config)
+        self.mapper = Mapper(width, (config.num_hidden_layers + 1) // 5)
+        self.final_layer_norm = nn.LayerNorm(width)
+        self.proj_out = nn.Linear(width, config.projection_dim)
+        self.uncond_vector = nn.Parameter(torch.randn(1, 1, config.projection_dim))
+        self.post_init()
+        self.model.requires_grad_(False)
+
+    @classmethod
+    def around(cls, tower, preset, tokens):
+        """A new encoder of the preset's size around a copy of a trained CLIP tower."""
+        config = CLIPVisionConfig(**preset.clip["vision_config"], tokens=tokens,
+                                  projection_dim=preset.unet["cross_attention_dim"])
+        return cls._with_tower(config, tower)
+
+    @classmethod
+    def _with_tower(cls, config, tower):
+        encoder = cls(config)
+        encoder.model.vision_model.load_state_dict(tower.state_dict())
+        return encoder
+
+    @classmethod
+    def completed(cls, folder, clip, dtype=torch.float32):
+        """The encoder of a folder that holds the trained part alone, its tower taken from
+        the CLIP in the folder `clip`.  Raises OSError when either is missing."""
+        encoder = cls._with_tower(CLIPVisionConfig.from_pretrained(folder),
+                                  load_clip(clip)[0].vision_model)
+        trained = load_file(Path(folder) / "model.safetensors")
+        absent = encoder.load_state_dict(trained, strict=False).missing_keys
+        if any(not name.startswith("model.") for name in absent):
+            raise OSError(f"{folder} lacks {absent[-1]}: it was not written by `ship`")
+        return encoder.to(dtype)
+
+    def features(self, pixel_values):
+        """What is kept of the frozen tower's output: (B, T, width)."""
+        out = self.model.vision_model(pixel_values=pixel_values)
+        if self.tokens == "class":
+            return out.pooler_output[:, None]
+        tokens = self.model.vision_model.post_layernorm(out.last_hidden_state)
+        return tokens if self.tokens == "all" else pool_tokens(tokens[:, 1:], self.tokens)
+
+    def forward(self, pixel_values):
+        with torch.no_grad():
+            x = self.features(pixel_values)
+        return self.proj_out(self.final_layer_norm(self.mapper(x)))
+
+    def null(self, like):
+        """The null vector in the shape of a condition `like`: (B, T, D)."""
+        return self.uncond_vector.to(like).expand_as(like)

@@ -1,0 +1,1 @@
+"""The widget: draw a hole, pick a thing, look."""

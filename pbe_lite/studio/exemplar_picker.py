@@ -1,0 +1,100 @@
+"""Pick an exemplar: a shipped object, one's own picture, or a piece of the scene."""
+
+import ipywidgets as widgets
+import numpy as np
+from PIL import Image
+from traitlets import Int
+
+from pbe_lite.data.tabletop import Scene, object_names
+from pbe_lite.data.triplets import crop_box
+from pbe_lite.studio.controls import COLUMN, ROW, WIDE, button, notice, uploader
+from pbe_lite.studio.mask_painter import Gallery, MaskPainter
+
+SHOWN_SEED = 41  # the scene that shipped exemplars stand in: a light of its own
+THUMBNAILS = ("red apple", "lemon", "hamburger", "penguin", "fire engine", "tulip",
+              "rose", "rocket", "tiger", "cupcake", "bucket", "teapot")
+WHOLE, MIDDLE = (0, 0, 1, 1), (.3, .3, .7, .7)
+
+
+def _cut(image, box):
+    """The part of image (H, W, 3) uint8 inside a box of fractions, as a PIL image."""
+    return crop_box(Image.fromarray(image), box)
+
+
+class ExemplarPicker(widgets.VBox):
+    """Thumbnails, all shipped objects by name, upload, or a piece of `scene`; and a crop
+    box on whatever was picked.
+
+    scene: the picture to cut from, as `read_image` takes it, or None; assign to
+    `picker.scene` when it changes.  `picker.exemplar`: what is inside the crop box, a PIL
+    image.  `picker.changes` counts: observe it.  Errors are shown in the widget."""
+
+    changes = Int(0, help="how often the exemplar has changed")
+
+    def __init__(self, scene=None, name="red apple", size=128):
+        super().__init__(layout=COLUMN)
+        self.add_class("pbe-picker")
+        self.size, self._scene = size, scene
+        shown = {n: self._render(n) for n in THUMBNAILS}
+        self.gallery = Gallery({n: _cut(r.image, r.box) for n, r in shown.items()},
+                               self.show)
+        self.gallery.mark(name)
+        self.notice = widgets.HTML(notice())
+        shown = self._render(name)
+        self.cropper = MaskPainter(shown.image, shown.box, tools=("box",), crop=True,
+                                   label="crop box")
+        self.cropper.observe(self._changed, "changes")
+        self.children = (self.gallery, self._name_list(name), self._other_sources(),
+                         self.notice, self.cropper)
+
+    def _name_list(self, name):
+        self.names = widgets.Dropdown(options=object_names(), value=name, layout=WIDE,
+                                      description="object", tooltip="all that are shipped")
+        self.names.observe(lambda change: self.show(change["new"]), "value")
+        return self.names
+
+    def _other_sources(self):
+        self.upload = uploader("Own picture", self.use, self._fail)
+        self.cut = button("Cut from this scene", lambda: self.use(self.scene, MIDDLE),
+                          tooltip="move the crop box over the source picture",
+                          disabled=self.scene is None)
+        return widgets.HBox([self.upload, self.cut], layout=ROW)
+
+    @property
+    def exemplar(self):
+        """The picture inside the crop box, a PIL image."""
+        return _cut(self.cropper.image, self.cropper.box)
+
+    @property
+    def scene(self):
+        """The picture to cut from, or None."""
+        return self._scene
+
+    @scene.setter
+    def scene(self, value):
+        self._scene = value
+        self.cut.disabled = value is None
+
+    def show(self, name):
+        """Pick a shipped object by its name."""
+        if self.names.value != name:
+            self.names.value = name  # which calls this function again
+            return
+        shown = self._render(name)
+        self.use(shown.image, shown.box)
+        self.gallery.mark(name)
+
+    def use(self, picture, box=WHOLE):
+        """Pick a picture, as `read_image` takes it, and a crop box on it."""
+        self.gallery.mark(None)
+        self.notice.value = notice()
+        self.cropper.reset(picture, box)
+
+    def _render(self, name):
+        return Scene(SHOWN_SEED).with_object(name).render(int(np.clip(self.size, 64, 512)))
+
+    def _changed(self, _):
+        self.changes += 1
+
+    def _fail(self, error):
+        self.notice.value = notice(error, "error")

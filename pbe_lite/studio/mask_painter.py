@@ -1,0 +1,208 @@
+"""Widgets that the browser draws: a picture to mark a hole on, and a row of thumbnails.
+
+They are `anywidget`s, one JavaScript file each and no build.  Where the front end cannot
+load them, sliders of core ipywidgets stand in and say so.
+"""
+
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+from traitlets import Bool, Bytes, Int, List, Unicode
+
+from pbe_lite import crop_and_paste, plots
+from pbe_lite.data.masks import check_box
+from pbe_lite.studio import strokes
+from pbe_lite.studio.controls import COLUMN, WIDE
+from pbe_lite.studio.session import png, shrink
+
+try:
+    from anywidget import AnyWidget as Drawn
+except ImportError:  # a widget without a view; MaskPainter then shows the sliders alone
+    Drawn = None
+
+STATIC = Path(__file__).parent / "static"
+TOOLS = ("brush", "eraser", "box", "lasso")
+BOX = (.3, .4, .7, .85)  # the default hole
+SHOWN = 512  # pixels: a longer picture is shown smaller, its mask is not made smaller
+MISSING = ("<b>The drawing canvas cannot be loaded here.</b> Set the box with the sliders; "
+           "to draw, install <code>anywidget</code> where Jupyter itself runs, and reload "
+           "the page.")
+
+
+class Canvas(Drawn or widgets.DOMWidget):
+    """What painter.js shows and sends; MaskPainter speaks to it."""
+
+    _esm = STATIC / "painter.js"
+    _css = STATIC / "painter.css"
+    picture = Bytes(help="PNG").tag(sync=True)
+    size = List(Int(), help="width and height of the picture as shown").tag(sync=True)
+    mask = Bytes(help="of that size, see strokes.pack").tag(sync=True)
+    done = Unicode(help="id of the last message that is in the mask").tag(sync=True)
+    note = Unicode(help="what was wrong with it").tag(sync=True)
+    tools = List(Unicode()).tag(sync=True)
+    crop = Bool(False, help="one box, tinted outside").tag(sync=True)
+    label = Unicode().tag(sync=True)
+    can_undo = Bool(False).tag(sync=True)
+    can_redo = Bool(False).tag(sync=True)
+
+
+class MaskPainter(widgets.VBox):
+    """A picture to mark a hole on: brush, eraser, box, lasso, undo, redo, clear.
+
+    Mouse, pen and touch draw; keys set a box (arrows, Enter).  The hole starts as `box`,
+    fractions of the picture, so it is valid before anybody has drawn.
+
+    image: as `read_image` takes it; assign to `painter.image` to show another.
+    `painter.mask`: (H, W) float32 of the image's size, 1 = hole; assign an array (H, W)
+    to set it.  `painter.box`: (x0, y0, x1, y1) around it.  `painter.changes` counts:
+    `painter.observe(function, "changes")` calls after every stroke.
+    With `crop`, there is one box at a time, and what lies outside is tinted.
+
+    Raises ValueError for what is no image and for what is no box."""
+
+    changes = Int(0, help="how often the mask has changed")
+
+    def __init__(self, image, box=BOX, tools=TOOLS, crop=False, label="hole"):
+        check_box(box)
+        super().__init__(layout=COLUMN)
+        self.add_class("pbe-painter")
+        self.canvas = Canvas(tools=list(tools), crop=crop, label=label)
+        self.canvas.on_msg(self._receive)
+        self.sliders = BoxSliders(box, self._slide)
+        self._drawn = False  # whether a browser has shown the canvas
+        self.history = None
+        self._show(image, box)
+        self.children = (self.canvas, self.sliders) if Drawn else (self.sliders,)
+
+    @property
+    def image(self):
+        """(H, W, 3) uint8; the marks stay when another one is assigned."""
+        return self._image
+
+    @image.setter
+    def image(self, value):
+        self._show(value)
+
+    @property
+    def mask(self):
+        """(H, W) float32, 1 = hole, a copy; may be empty after Clear."""
+        if self._mask is None:
+            self._mask = strokes.marks_mask(self.history.marks, self._image.shape[:2])
+        return self._mask.copy()
+
+    @mask.setter
+    def mask(self, value):
+        wanted = self._image.shape[:2]
+        if np.shape(value) != wanted:
+            raise ValueError(f"mask must have the image's size {wanted}; "
+                             f"got {np.shape(value)}")
+        self._draw({"kind": "array", "mask": np.array(value)})
+
+    @property
+    def box(self):
+        """(x0, y0, x1, y1) around the mask, fractions; ValueError when it is empty."""
+        return strokes.mask_box(self.mask)
+
+    def reset(self, image, box=BOX):
+        """Another picture, the hole a box again, nothing to undo."""
+        self._show(image, box)
+
+    def _show(self, image, box=None):
+        image, history = crop_and_paste.read_image(image), self.history
+        if box is not None:
+            history = strokes.add(strokes.History(()), {"kind": "frame", "box": box})
+        self._image, self.history, self._shown = image, history, shrink(image, SHOWN)
+        with self.canvas.hold_sync():
+            self.canvas.size = list(self._shown.size)
+            self.canvas.picture = png(self._shown)
+            self._update()
+
+    def _draw(self, mark):
+        self.history = strokes.add(self.history, mark)
+        self._update()
+
+    def _slide(self, box):
+        self._draw({"kind": "frame", "box": box})
+
+    def _receive(self, _, message, buffers):
+        """A message of painter.js."""
+        if message.get("do") == "ready":
+            self._drawn = True
+            return
+        try:
+            self.history, note = strokes.change(self.history, message), ""
+        except ValueError as error:
+            note = str(error)
+        self._update(note, message.get("id", ""))
+
+    def _update(self, note="", done=""):
+        """The mask anew from the history, in one message to the browser."""
+        mask = strokes.marks_mask(self.history.marks, self.canvas.size[::-1])
+        self._mask = None
+        with self.canvas.hold_sync():
+            self.canvas.mask = strokes.pack(mask)
+            self.canvas.note = note
+            self.canvas.done = done or self.canvas.done
+            self.canvas.can_undo = len(self.history.marks) > 1
+            self.canvas.can_redo = bool(self.history.undone)
+        if not self._drawn:
+            self.sliders.show(self._shown, mask)
+        self.changes += 1
+
+
+class BoxSliders(widgets.VBox):
+    """A box by two sliders, and the picture with it: core ipywidgets only.
+
+    `act(box)` is called when a slider was moved; box: fractions."""
+
+    def __init__(self, box, act):
+        x0, y0, x1, y1 = box
+        options = dict(min=0., max=1., step=.01, continuous_update=False,
+                       readout_format=".0%", layout=WIDE)
+        self.across = widgets.FloatRangeSlider(value=(x0, x1), description="left, right",
+                                               **options)
+        self.down = widgets.FloatRangeSlider(value=(y0, y1), description="top, bottom",
+                                             **options)
+        self.picture = widgets.Image(layout={"max_width": "100%"})
+        super().__init__([widgets.HTML(MISSING), self.across, self.down, self.picture])
+        self.add_class("pbe-fallback")
+        self.act = act
+        for slider in (self.across, self.down):
+            slider.observe(self._moved, "value")
+
+    def _moved(self, _):
+        (x0, x1), (y0, y1) = self.across.value, self.down.value
+        if x0 < x1 and y0 < y1:
+            self.act((x0, y0, x1, y1))
+
+    def show(self, image, mask):
+        """image: PIL; mask: (H, W) of its size, 1 = hole."""
+        self.picture.value = png(plots.overlay(image, mask))
+
+
+class Gallery(Drawn or widgets.DOMWidget):
+    """Thumbnails to pick one from; pictures: {name: image}, as `shrink` takes them.
+
+    `act(name)` is called for the one that was picked."""
+
+    _esm = STATIC / "gallery.js"
+    _css = STATIC / "painter.css"
+    pictures = List(Bytes(), help="PNG").tag(sync=True)
+    names = List(Unicode()).tag(sync=True)
+    index = Int(-1, help="the one that is marked").tag(sync=True)
+
+    def __init__(self, pictures, act, longest=96):
+        super().__init__(pictures=[png(shrink(p, longest)) for p in pictures.values()],
+                         names=list(pictures))
+        self.act = act
+        self.on_msg(self._receive)
+
+    def mark(self, name):
+        """Mark a name; one that is not shown takes the mark away."""
+        self.index = self.names.index(name) if name in self.names else -1
+
+    def _receive(self, _, message, buffers):
+        index = message.get("index", -1)
+        if message.get("do") == "pick" and 0 <= index < len(self.names):
+            self.act(self.names[index])

@@ -1,0 +1,1 @@
+"""Losses, the loop, and what makes a run resumable."""

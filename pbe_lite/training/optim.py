@@ -1,0 +1,84 @@
+"""The optimisers of a run, AdamW, and Muon for the hidden weights where the preset says
+so; and the schedule of their learning rate.
+
+Muon (Jordan et al., 2024) steps along the momentum of a weight matrix with all its
+singular values set to about one.  Rare directions, such as those that tell one of some
+hundred objects, then move as fast as common ones, which suits short training.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+NOT_HIDDEN = ("conv_in", "conv_out", "uncond_vector")  # as its authors advise: AdamW
+
+
+class MatrixMuon(torch.optim.Muon):
+    """torch's Muon, which takes matrices only, for weights (out, in, ...) of any shape:
+    each is seen as (out, the rest), in the same memory."""
+
+    def __init__(self, weights, lr):
+        self.weights = list(weights)
+        matrices = [nn.Parameter(w.detach().flatten(1)) for w in self.weights]
+        super().__init__(matrices, lr=lr, adjust_lr_fn="match_rms_adamw", ns_steps=3,
+                         weight_decay=0)
+
+    def step(self, closure=None):
+        """One step on the gradients that the weights hold."""
+        matrices = self.param_groups[0]["params"]
+        for matrix, weight in zip(matrices, self.weights, strict=True):
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        return super().step(closure)
+
+    def zero_grad(self, set_to_none=True):
+        """Forget the gradients of the weights, and so of the matrices."""
+        super().zero_grad(set_to_none)
+        for weight in self.weights:
+            weight.grad = None
+
+
+def trainable(module):
+    """{name: parameter} of all that get a gradient."""
+    return {n: p for n, p in module.named_parameters() if p.requires_grad}
+
+
+def adamw(parameters, preset, lr, betas):
+    """AdamW; with `preset.adam8bit` that of bitsandbytes, whose two moments take 2 bytes a
+    parameter in place of 8.  Raises ValueError where that is not installed."""
+    if not preset.adam8bit:
+        return torch.optim.AdamW(parameters, lr=lr, betas=betas, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise ValueError("adam8bit needs bitsandbytes; run: pip install bitsandbytes") \
+            from None
+    return AdamW8bit(parameters, lr=lr, betas=betas)
+
+
+def build_optimizers(objective):
+    """[AdamW] or [AdamW, MatrixMuon] over all that an objective trains; on the device
+    where it will be trained.  An objective with a rate of its own keeps to AdamW."""
+    preset, parameters = objective.preset, trainable(objective)
+    muon_lr = 0 if objective.lr else preset.muon_lr
+    hidden = {n: p for n, p in parameters.items() if muon_lr and p.ndim > 1
+              and not any(part in NOT_HIDDEN for part in n.split("."))}
+    rest = [p for n, p in parameters.items() if n not in hidden]
+    optimizers = [adamw(rest, preset, objective.lr or preset.lr,
+                        objective.betas or preset.betas)]
+    if hidden:
+        optimizers.append(MatrixMuon(hidden.values(), muon_lr))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def learning_rate(step, steps, preset):
+    """Share of the peak rate: linear warm-up, then constant, a cosine to zero, or a line
+    to zero over the last part of the run."""
+    warm = min(1, (step + 1) / max(1, preset.warmup_steps, preset.warmup_share * steps))
+    decay = .5 + .5 * math.cos(math.pi * step / steps) if preset.lr_decay else 1
+    if preset.decay_from < 1:
+        decay *= min(1, (1 - step / steps) / (1 - preset.decay_from))
+    return warm * decay

@@ -1,0 +1,233 @@
+"""Your own data: the same objects in any layout give the same records."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pbe_lite.data import open_images
+from pbe_lite.data.custom import find_layout, load_data, mask_box, pair_masks
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
+from pbe_lite.data.triplets import Triplets
+
+# image: (width, height), its boxes in pixels (left, top, right, bottom), their labels
+THINGS = {
+    "cat.png": ((80, 60), [(8, 6, 48, 36)], ["cat"]),
+    "deep/dog.jpg": ((60, 90), [(6, 9, 36, 45), (30, 45, 60, 90)], ["dog", "ball"]),
+    "empty.png": ((50, 50), [], []),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, (size, _, _) in THINGS.items():
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, "green").save(path)
+    return tmp_path
+
+
+def write_coco(folder, **changes):
+    images, annotations, names = [], [], ["cat", "dog", "ball"]
+    for name, (size, boxes, labels) in THINGS.items():
+        images.append({"id": len(images) + 10, "file_name": name, "width": size[0],
+                       "height": size[1]})
+        annotations += [
+            {"id": len(annotations) + i, "image_id": images[-1]["id"], "iscrowd": 0,
+             "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]],
+             "category_id": names.index(label)}
+            for i, (b, label) in enumerate(zip(boxes, labels, strict=True))]
+    categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+    data = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps({**data, **changes}))
+    return data
+
+
+def write_csv(folder, pixels=False, label=True):
+    with open(folder / "boxes.csv", "w", newline="") as file:
+        header = ["image", "x0", "y0", "x1", "y1"] + ["label"] * label
+        writer = csv.writer(file)
+        writer.writerow(header + ["width", "height"] * pixels)
+        for name, (size, boxes, labels) in THINGS.items():
+            for box, word in zip(boxes, labels, strict=True):
+                sides = (1, 1, 1, 1) if pixels else size * 2
+                corners = [v / s for v, s in zip(box, sides, strict=True)]
+                writer.writerow([name, *corners] + [word] * label + [*size] * pixels)
+
+
+def write_masks(folder):
+    (folder / "masks").mkdir()
+    for name, (size, boxes, _) in THINGS.items():
+        stem = name.rpartition("/")[2].rpartition(".")[0]
+        for i, (x0, y0, x1, y1) in enumerate(boxes):
+            mask = np.zeros(size[::-1], np.uint8)
+            mask[y0:y1, x0:x1] = 255
+            path = folder / "masks" / f"{stem}{f'_{i}' if i else ''}.png"
+            Image.fromarray(mask).save(path)
+
+
+LAYOUTS = {"coco": write_coco, "csv": write_csv, "masks": write_masks}
+
+
+def boxes_of(records):
+    return {records.dataset[i]["image_id"]: np.array(records.dataset[i]["boxes"])
+            for i in range(len(records))}
+
+
+EXPECTED = {name: np.array(boxes) / (size * 2)
+            for name, (size, boxes, _) in THINGS.items() if boxes}
+
+
+# ------------------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_layouts_give_the_same_records(folder, layout):
+    LAYOUTS[layout](folder)
+    assert find_layout(folder)[0] == layout
+    records = load_data(folder, area=(0, 1))
+    found = boxes_of(records)
+    assert found.keys() == EXPECTED.keys()
+    for name, boxes in EXPECTED.items():
+        np.testing.assert_allclose(found[name], boxes, atol=1e-12)
+    for record in records:
+        size, _, labels = THINGS[record["image_id"]]
+        assert record["image"].size == size
+        assert record["labels"] == (labels if layout != "masks" else
+                                    ["object"] * len(labels))
+
+
+def test_corners_may_be_pixels_and_labels_left_out(folder):
+    write_csv(folder, pixels=True, label=False)
+    records = load_data(folder, area=(0, 1))
+    found = boxes_of(records)
+    for name, boxes in EXPECTED.items():
+        np.testing.assert_allclose(found[name], boxes, atol=1e-12)
+    assert records[0]["labels"] == ["object"]
+
+
+def test_open_images_layout_is_known_too(tmp_path):
+    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 3)
+    open_images.write_tabletop(tmp_path, seeds, 64)
+    assert find_layout(tmp_path)[0] == "open images"
+    assert len(load_data(tmp_path)) == 3
+
+
+def test_the_area_filter_is_the_papers_unless_told(folder):
+    write_coco(folder)
+    boxes = sum(len(b) for b in boxes_of(load_data(folder)).values())
+    assert boxes == 3  # areas .25, .2, .25
+    assert len(load_data(folder, area=(.21, .3))) == 2
+
+
+def test_triplets_are_made_of_them(folder, tiny):
+    write_masks(folder)
+    triplet = Triplets(load_data(folder), tiny, augment=False, shapes=False)[0, 0]
+    assert triplet["name"] == "object" and triplet["image"].shape == (3, 64, 64)
+    # a square of 60 of a picture of 80 x 60: the box is 40 x 30 of it
+    assert float(triplet["hole"].mean()) == pytest.approx(40 * 30 / 60 ** 2, abs=.03)
+    assert torch.isfinite(triplet["exemplar"]).all()
+
+
+def test_a_folder_of_no_layout_is_told_what_was_looked_for(folder):
+    with pytest.raises(FileNotFoundError, match="annotations.json.*boxes.csv or masks"):
+        load_data(folder)
+    write_csv(folder)
+    (folder / "images").rename(folder / "pictures")
+    with pytest.raises(FileNotFoundError, match="no folder images in .*beside boxes.csv"):
+        load_data(folder)
+
+
+# ---------------------------------------------------------------------------- COCO
+
+
+def test_crowds_and_boxes_of_no_image_are_left_out(folder):
+    data = write_coco(folder)
+    crowd = {**data["annotations"][0], "id": 90, "iscrowd": 1}
+    stray = {**data["annotations"][0], "id": 91, "image_id": 999}
+    write_coco(folder, annotations=[*data["annotations"], crowd, stray])
+    found = boxes_of(load_data(folder, area=(0, 1)))
+    assert {n: len(b) for n, b in found.items()} == {n: len(b) for n, b in EXPECTED.items()}
+
+
+def test_boxes_are_cut_off_at_the_pictures_edge(folder):
+    data = write_coco(folder)
+    annotation = {**data["annotations"][0], "bbox": [-4, 30, 44, 40]}
+    write_coco(folder, annotations=[annotation])
+    np.testing.assert_allclose(boxes_of(load_data(folder))["cat.png"], [(0, .5, .5, 1)])
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "no json", '{"images": [{}]}',
+                                     '{"images": [], "annotations": [1]}'])
+def test_what_is_no_coco_json_is_told(folder, content):
+    (folder / "annotations.json").write_text(content)
+    with pytest.raises(ValueError, match="annotations.json must be COCO JSON with images"):
+        load_data(folder)
+
+
+# ----------------------------------------------------------------------------- CSV
+
+
+def test_columns_that_are_missing_are_named(folder):
+    (folder / "boxes.csv").write_text("image,x0,y0,x1\na.png,0,0,1\n")
+    with pytest.raises(ValueError, match="boxes.csv must have a header.*; y1 is missing"):
+        load_data(folder)
+
+
+def test_the_line_of_what_is_no_number_is_named(folder):
+    lines = ["image,x0,y0,x1,y1", "a.png,0,0,1,1", "b.png,0,zero,1,1"]
+    (folder / "boxes.csv").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="boxes.csv, line 3: .*zero"):
+        load_data(folder)
+
+
+def test_a_csv_from_a_spreadsheet_is_read(folder):
+    content = "\ufeffimage,x0,y0,x1,y1\r\ncat.png,0.1,0.1,0.6,0.6\r\n"
+    (folder / "boxes.csv").write_text(content, encoding="utf8")
+    np.testing.assert_allclose(boxes_of(load_data(folder))["cat.png"], [(.1, .1, .6, .6)])
+
+
+# --------------------------------------------------------------------------- masks
+
+
+def test_masks_are_paired_by_name(folder):
+    (folder / "masks").mkdir()
+    for name in ("cat", "cat_1", "cat_left_2", "dog_x", "nobody", "no_body"):
+        Image.new("L", (8, 8), 255).save(folder / "masks" / f"{name}.png")
+    pairs = {image: [mask.stem for mask in masks]
+             for image, masks in pair_masks(folder).items()}
+    assert pairs == {"cat.png": ["cat", "cat_1", "cat_left_2"], "deep/dog.jpg": ["dog_x"],
+                     "empty.png": []}
+
+
+def test_an_image_whose_name_ends_like_a_masks_has_its_own(folder):
+    Image.new("RGB", (8, 8)).save(folder / "images" / "cat_1.png")
+    (folder / "masks").mkdir()
+    Image.new("L", (8, 8), 255).save(folder / "masks" / "cat_1.png")
+    assert pair_masks(folder)["cat_1.png"] and not pair_masks(folder)["cat.png"]
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "P"])
+def test_the_box_of_a_mask_in_any_mode(tmp_path, mode):
+    mask = np.zeros((20, 40), np.uint8)
+    mask[5:10, 8:30] = 255
+    Image.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
+    assert mask_box(tmp_path / "mask.png") == (8 / 40, 5 / 20, 30 / 40, 10 / 20)
+
+
+def test_black_and_unreadable_masks_are_left_out(folder, caplog):
+    write_masks(folder)
+    Image.new("L", (50, 50)).save(folder / "masks" / "empty.png")
+    (folder / "masks" / "empty_1.png").write_bytes(b"no picture")
+    assert boxes_of(load_data(folder, area=(0, 1))).keys() == EXPECTED.keys()
+    assert "skipped mask" in caplog.text and "empty_1.png" in caplog.text
+
+
+def test_a_mask_that_is_added_is_seen(folder):
+    write_masks(folder)
+    assert "empty.png" not in boxes_of(load_data(folder))
+    Image.new("L", (50, 50), 255).crop((0, 0, 50, 50)).save(folder / "masks" / "empty.png")
+    assert "empty.png" in boxes_of(load_data(folder, area=(0, 1)))

@@ -1,0 +1,240 @@
+"""Open Images' layout: what is written comes back; what is missing is named."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pbe_lite.data import open_images
+from pbe_lite.data.open_images import COLUMNS, load_open_images, write_tabletop
+from pbe_lite.data.records import UnreadableImage
+from pbe_lite.data.tabletop import Scene, object_names
+
+SEEDS = (1000, 1003, 4096, 70000)
+CODES = [("/m/0cat", "Cat"), ("/m/0dog", "Dog, small")]
+
+
+def write_rows(path, rows):
+    with open(path, "w", newline="") as f:
+        csv.writer(f).writerows(rows)
+
+
+def annotation(image_id, label, x0, y0, x1, y1):
+    return (image_id, "xclick", label, 1, x0, x1, y0, y1, 0, 0, 0, 0, 0)
+
+
+def ids(records):
+    return [records.dataset[i]["image_id"] for i in range(len(records))]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images of Open Images' kind: one with three boxes, one with a tiny box only."""
+    (tmp_path / "train").mkdir()
+    for image_id, colour in (("0123456789abcdef", "red"), ("00000000000000e1", "blue")):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / "train" / f"{image_id}.jpg")
+    write_rows(tmp_path / "oidv6-train-annotations-bbox.csv", [
+        COLUMNS,
+        annotation("0123456789abcdef", "/m/0dog", .1, .2, .5, .6),
+        annotation("0123456789abcdef", "/m/0cat", 0, 0, 1, .75),
+        annotation("0123456789abcdef", "/m/0cat", 0, 0, 1, .9),
+        annotation("00000000000000e1", "/m/0cat", .1, .1, .2, .2),
+    ])
+    write_rows(tmp_path / "oidv7-class-descriptions-boxable.csv",
+               [("LabelName", "DisplayName"), *CODES])
+    return tmp_path
+
+
+# --------------------------------------------------------------------- round trip
+
+
+def test_scenes_come_back_as_they_were_written(tmp_path):
+    records = load_open_images(write_tabletop(tmp_path, SEEDS, 64))
+    assert set(records[0]) == {"image_id", "image", "boxes", "labels"}
+    assert ids(records) == [f"{seed:016x}" for seed in SEEDS]
+    for seed, record in zip(SEEDS, records, strict=True):
+        scene = Scene(seed)
+        render = scene.render(64)
+        np.testing.assert_allclose(record["boxes"], [render.box], atol=1e-6)
+        assert record["labels"] == [scene.name]
+        assert record["image"].size == (64, 64) and record["image"].mode == "RGB"
+        error = np.asarray(record["image"], float) - render.image
+        assert np.sqrt((error ** 2).mean()) < 8  # JPEG with halved colour at 64 px
+
+
+def test_a_folder_of_other_scenes_is_not_taken_for_these(tmp_path):
+    write_tabletop(tmp_path, SEEDS[:2], 64)
+    for seeds in (SEEDS[:3], SEEDS[:1], SEEDS[1:3]):
+        with pytest.raises(ValueError, match="folder .* holds other scenes .* delete it"):
+            write_tabletop(tmp_path, seeds, 64)
+
+
+def test_the_layout_is_open_images_own(tmp_path):
+    write_tabletop(tmp_path, SEEDS[:2], 64)
+    with open(tmp_path / "train-annotations-bbox.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert list(rows[0]) == COLUMNS
+    assert [row["ImageID"] for row in rows] == [f"{seed:016x}" for seed in SEEDS[:2]]
+    assert all((tmp_path / "train" / f"{row['ImageID']}.jpg").exists() for row in rows)
+    with open(tmp_path / "class-descriptions-boxable.csv", newline="") as f:
+        names = dict(csv.reader(f))
+    assert list(names.values()) == object_names() and len(names) == 380
+    assert names[rows[0]["LabelName"]] == Scene(SEEDS[0]).name
+
+
+def test_another_split_has_its_own_files(tmp_path):
+    write_tabletop(tmp_path, SEEDS[:1], 64)
+    write_tabletop(tmp_path, SEEDS[1:2], 64, split="validation")
+    assert ids(load_open_images(tmp_path)) == [f"{SEEDS[0]:016x}"]
+    assert ids(load_open_images(tmp_path, "validation")) == [f"{SEEDS[1]:016x}"]
+
+
+def test_a_second_write_does_nothing(tmp_path, monkeypatch):
+    write_tabletop(tmp_path, SEEDS[:2], 64)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    monkeypatch.setattr(open_images, "Scene", None)  # would fail if it rendered
+    assert write_tabletop(tmp_path, SEEDS[:2], 64) == tmp_path
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_an_interrupted_write_is_not_taken_for_complete(tmp_path, monkeypatch):
+    def fail_at_the_third(seed):
+        if seed == SEEDS[2]:
+            raise KeyboardInterrupt
+        return Scene(seed)
+
+    monkeypatch.setattr(open_images, "Scene", fail_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        write_tabletop(tmp_path, SEEDS, 64)
+    with pytest.raises(FileNotFoundError):
+        load_open_images(tmp_path)
+    monkeypatch.undo()
+    assert len(load_open_images(write_tabletop(tmp_path, SEEDS, 64))) == len(SEEDS)
+
+
+def test_annotations_appear_only_when_whole(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(self, target):
+        if "annotations" in str(target):
+            raise Stop
+        return replace(self, target)
+
+    replace = open_images.Path.replace
+    monkeypatch.setattr(open_images.Path, "replace", stop)
+    with pytest.raises(Stop):
+        write_tabletop(tmp_path, SEEDS[:2], 64)
+    assert not (tmp_path / "train-annotations-bbox.csv").exists()
+
+
+# --------------------------------------------------------------- Open Images' rows
+
+
+def test_boxes_of_one_image_stay_together(folder):
+    (record,) = load_open_images(folder)
+    assert record["image_id"] == "0123456789abcdef"
+    np.testing.assert_allclose(record["boxes"], [(.1, .2, .5, .6), (0, 0, 1, .75)])
+    assert record["labels"] == ["Dog, small", "Cat"]
+    assert np.asarray(record["image"])[0, 0, 0] > 250  # red
+
+
+@pytest.mark.parametrize(
+    ("area", "counts"), [((0, 1), [1, 3]), ((.15, .17), [1]), ((.75, .9), [2])]
+)
+def test_area_is_a_fraction_of_the_picture(folder, area, counts):
+    records = load_open_images(folder, area=area)
+    assert [len(record["boxes"]) for record in records] == counts
+
+
+def test_class_descriptions_need_no_header(folder):
+    write_rows(folder / "oidv7-class-descriptions-boxable.csv", CODES)
+    assert load_open_images(folder)[0]["labels"] == ["Dog, small", "Cat"]
+
+
+def test_a_class_without_description_keeps_its_code(folder):
+    write_rows(folder / "oidv7-class-descriptions-boxable.csv", CODES[:1])
+    assert load_open_images(folder)[0]["labels"] == ["/m/0dog", "Cat"]
+
+
+# ------------------------------------------------------------------------- errors
+
+
+def test_no_box_left_is_told(folder):
+    with pytest.raises(ValueError, match="leaves no box of train"):
+        load_open_images(folder, area=(.3, .4))
+
+
+@pytest.mark.parametrize("part", ["train-annotations-bbox", "class-descriptions"])
+def test_a_missing_csv_is_named(folder, part):
+    (path,) = folder.glob(f"*{part}*.csv")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"no \*{part}.*csv in .*{folder.name}"):
+        load_open_images(folder)
+
+
+def test_a_missing_picture_is_named_when_it_is_read(folder):
+    (folder / "train" / "0123456789abcdef.jpg").unlink()
+    records = load_open_images(folder)
+    with pytest.raises(UnreadableImage, match="0123456789abcdef.jpg: No such file"):
+        records[0]
+
+
+def test_a_missing_folder_of_pictures_is_named(folder):
+    (folder / "train").rename(folder / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="no folder .*train: expected images or"):
+        load_open_images(folder)
+
+
+def test_a_csv_without_its_columns_is_named(folder):
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", [("ImageID", "XMin"), (1, 2)])
+    with pytest.raises(ValueError, match="oidv6-train-annotations-bbox.csv: .*LabelName"):
+        load_open_images(folder)
+
+
+def test_what_is_no_number_is_named_with_its_file(folder):
+    rows = [COLUMNS, annotation("0123456789abcdef", "/m/0dog", .1, "left", .5, .6)]
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", rows)
+    with pytest.raises(ValueError, match="oidv6-train-annotations-bbox.csv: .*left"):
+        load_open_images(folder)
+
+
+# -------------------------------------------------------------------- at any length
+
+
+@pytest.mark.parametrize("extra", [(), ("XClick1X", "XClick2X", "XClick1Y")])
+def test_columns_may_have_any_order_and_company(folder, extra):
+    path = folder / "oidv6-train-annotations-bbox.csv"
+    with open(path, newline="") as f:
+        rows = list(csv.DictReader(f))
+    expected = [record["boxes"] for record in load_open_images(folder)]
+    columns = [*extra, *reversed(COLUMNS)]
+    rows = [[-1] * len(extra) + [row[c] for c in reversed(COLUMNS)] for row in rows]
+    write_rows(path, [columns, *rows])
+    assert [record["boxes"] for record in load_open_images(folder)] == expected
+
+
+def test_a_csv_longer_than_a_block_is_read_whole(folder, monkeypatch):
+    monkeypatch.setattr(open_images, "BLOCK", 2000)
+    rows = [annotation(f"{i:016x}", "/m/0cat", 0, 0, .5, .5) for i in range(500)]
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", [COLUMNS, *rows])
+    records = load_open_images(folder)
+    assert ids(records) == [f"{i:016x}" for i in range(500)]
+    assert records.info["rows"] == records.info["boxes"] == 500
+
+
+def test_a_changed_csv_is_read_again_and_an_unchanged_one_is_not(folder, monkeypatch):
+    assert len(load_open_images(folder)) == 1
+    write_rows(folder / "oidv6-train-annotations-bbox.csv", [
+        COLUMNS, *(annotation(i, "/m/0cat", 0, 0, .5, .5) for i in ("a", "b", "c"))])
+    assert ids(load_open_images(folder)) == ["a", "b", "c"]
+    monkeypatch.setattr(open_images.arrow_csv, "open_csv", None)  # would fail if it read
+    assert ids(load_open_images(folder)) == ["a", "b", "c"]
+
+
+def test_the_index_may_lie_elsewhere(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("index") / "here"
+    load_open_images(folder, index=elsewhere)
+    assert (elsewhere / "index.json").exists()
+    assert not list(folder.glob("index-*"))

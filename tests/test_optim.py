@@ -1,0 +1,81 @@
+"""AdamW and Muon: who steps which weight, and what a step of Muon is."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from pbe_lite.config import FULL, LITE
+from pbe_lite.training.optim import MatrixMuon, build_optimizers, trainable
+
+
+def an_objective(preset, lr=None):
+    """A module with weights of every shape that the objectives have."""
+    module = nn.Module()
+    module.conv_in, module.conv = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3)
+    module.norm, module.linear = nn.LayerNorm(6), nn.Linear(6, 5)
+    module.uncond_vector = nn.Parameter(torch.randn(1, 1, 6))
+    module.frozen = nn.Linear(5, 5).requires_grad_(False)
+    module.preset, module.lr, module.betas = preset, lr, None
+    return module
+
+
+def test_every_trained_weight_has_exactly_one_optimiser():
+    objective = an_objective(LITE)
+    adam, muon = build_optimizers(objective)
+    theirs = [*adam.param_groups[0]["params"], *muon.weights]
+    ids = [id(p) for p in theirs]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in trainable(objective).values()}
+    assert {id(p) for p in muon.weights} == {
+        id(objective.conv.weight), id(objective.linear.weight)}
+
+
+def test_adamw_alone_where_no_rate_for_muon_is_given():
+    assert len(build_optimizers(an_objective(FULL))) == 1
+    assert len(build_optimizers(an_objective(LITE, lr=1e-3))) == 1
+    assert len(build_optimizers(an_objective(replace(LITE, muon_lr=0)))) == 1
+
+
+def test_a_step_moves_the_convolution_itself_by_equal_singular_values():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 16, 3)
+    before = conv.weight.detach().clone()
+    muon = MatrixMuon([conv.weight], lr=.01)
+    conv.weight.grad = torch.randn_like(conv.weight)
+    muon.step()
+    step = (conv.weight.detach() - before).flatten(1)
+    rms = step.square().mean().sqrt()
+    # orthonormal rows (16 of 72 numbers), times .2 sqrt(72): a root mean square of .2
+    assert .5 < rms / (.01 * .2) < 1.3
+    values = torch.linalg.svdvals(step)
+    assert values.max() / values.min() < 3
+    plain = torch.linalg.svdvals(conv.weight.grad.flatten(1))
+    assert values.max() / values.min() < plain.max() / plain.min()
+    muon.zero_grad()
+    assert conv.weight.grad is None
+
+
+def test_a_weight_without_gradient_stays():
+    weight = nn.Parameter(torch.ones(3, 3))
+    muon = MatrixMuon([weight], lr=.1)
+    muon.step()
+    assert torch.equal(weight, torch.ones(3, 3))
+
+
+def test_a_state_taken_up_again_makes_the_same_step():
+    torch.manual_seed(0)
+    gradients = torch.randn(3, 4, 5, 3, 3)
+
+    def run(stop):
+        weight = nn.Parameter(torch.ones(4, 5, 3, 3))
+        muon = MatrixMuon([weight], lr=.1)
+        for i, gradient in enumerate(gradients):
+            if i == stop:
+                state, muon = muon.state_dict(), MatrixMuon([weight], lr=.1)
+                muon.load_state_dict(state)
+            weight.grad = gradient
+            muon.step()
+        return weight.detach()
+
+    assert torch.equal(run(stop=None), run(stop=2))

@@ -1,0 +1,179 @@
+"""Behind the Studio's buttons: asking, painting that can be stopped, writing down."""
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pbe_lite.evaluation.baselines import copy_paste
+from pbe_lite.studio import session
+from pbe_lite.studio.session import Answer, Stopped, ask, load_pipes, paint, paint_one
+
+HOLE = np.zeros((80, 120), bool)
+HOLE[20:50, 60:95] = True
+
+
+@pytest.fixture
+def question(picture):
+    return ask(picture(80, 120), HOLE, picture(33, 21), steps=4, seed=5, samples=2)
+
+
+def ignore(*_):
+    pass
+
+
+def never():
+    return threading.Event()
+
+
+# ---------------------------------------------------------------------------- asking
+
+
+def test_a_question_holds_arrays_and_the_numbers(question, picture):
+    np.testing.assert_array_equal(question.image, np.asarray(picture(80, 120)))
+    np.testing.assert_array_equal(question.hole, HOLE)
+    assert question.exemplar.size == (21, 33)
+    assert question.options == {"guidance_scale": None, "steps": 4, "seed": 5, "samples": 2}
+
+
+def test_an_empty_and_an_endless_hole_are_refused(picture):
+    for mask, said in ((np.zeros((80, 120)), "hole is empty"),
+                       (np.ones((80, 120)), "whole image")):
+        with pytest.raises(ValueError, match=said):
+            ask(picture(80, 120), mask, picture(9, 9))
+
+
+def test_one_pipeline_and_several_are_taken_by_name(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "model")
+    pipes, folders = load_pipes({"given": pipe, "loaded": tmp_path / "model"})
+    assert pipes["given"] is pipe and folders["given"] is None
+    assert pipes["loaded"].resolution == pipe.resolution
+    assert folders["loaded"] == tmp_path / "model"
+    assert load_pipes(pipe) == ({"pipe": pipe}, {"pipe": None})
+
+
+def test_without_weights_there_is_an_error_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "WEIGHTS", tmp_path)
+    with pytest.raises(ValueError, match="no pipeline"):
+        load_pipes()
+    with pytest.raises(OSError):
+        load_pipes({"gone": tmp_path / "gone"})
+
+
+# -------------------------------------------------------------------------- painting
+
+
+def test_the_answers_are_the_pipelines_own(pipe, question):
+    rounds = list(paint({"one": pipe, "two": pipe}, question, never(), ignore))
+    assert [[a.title for a in answers] for answers in rounds] == [
+        ["copy-paste"], ["one, seed 5", "one, seed 6"], ["two, seed 5", "two, seed 6"]]
+    pasted = copy_paste(question.image, HOLE, question.exemplar)
+    np.testing.assert_array_equal(rounds[0][0].image, pasted)
+    direct = pipe(question.image, HOLE, question.exemplar, **question.options).images
+    for answer, image in zip(rounds[1], direct, strict=True):
+        np.testing.assert_array_equal(answer.image, image)
+
+
+def test_the_share_that_is_done_grows_over_all_arms(pipe, question):
+    seen = []
+    list(paint({"one": pipe, "two": pipe}, question, never(),
+               lambda arm, share, picture: seen.append((arm, share))))
+    assert [arm for arm, _ in seen] == ["one"] * 4 + ["two"] * 4
+    np.testing.assert_allclose([share for _, share in seen], np.arange(1, 9) / 8)
+
+
+def test_the_first_step_is_shown_and_only_the_hole_differs(pipe, question):
+    shown = []
+    list(paint({"one": pipe}, question, never(),
+               lambda arm, share, picture: shown.append(picture)))
+    assert shown[0].shape == (64, 64, 3) and shown[0].dtype == np.uint8
+    nothing = session.previewer(pipe, question)(pipe.noise([0]))
+    same = (shown[0] == nothing).all(-1)
+    assert same.any() and not same.all()  # other noise, the same surroundings
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_stop_ends_it_at_the_next_step_and_the_pipeline_stays_usable(pipe, question, after):
+    stop, seen = threading.Event(), []
+
+    def watch(arm, share, picture):
+        seen.append(share)
+        if len(seen) == after:
+            stop.set()
+
+    if after == 0:
+        stop.set()
+    with pytest.raises(Stopped):
+        list(paint({"one": pipe, "two": pipe}, question, stop, watch))
+    assert len(seen) == after
+    assert len(list(paint({"one": pipe}, question, never(), ignore))) == 2
+
+
+def test_two_that_paint_with_one_pipeline_do_not_disturb_each_other(pipe, question):
+    asked = [question, question._replace(seed=40, steps=7)]
+    alone = [paint_one(pipe, q, never(), ignore) for q in asked]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(paint_one, pipe, q, never(), ignore) for q in 3 * asked]
+        together = [job.result() for job in jobs]
+    for i, images in enumerate(together):
+        for one, other in zip(images, alone[i % 2], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_previews_leave_most_of_the_time_to_the_painting():
+    now, calls = [0.], []
+
+    def slow(cost):
+        calls.append(now[0])
+        now[0] += cost
+        return "picture"
+
+    look = session.now_and_then(slow, gap=1, share=.2, clock=lambda: now[0])
+    assert look(2) == "picture"  # the first at once: 0 to 2
+    now[0] = 9.9
+    assert look(2) is None  # 2 seconds are a fifth of 10
+    now[0] = 10
+    assert look(.1) == "picture"
+    now[0] = 11
+    assert look(.1) is None  # cheap, but within a second
+    now[0] = 11.2
+    assert look(.1) == "picture" and calls == [0, 10, 11.2]
+
+
+# ---------------------------------------------------------------------- writing down
+
+
+def test_the_code_gives_the_same_pictures_again(pipe, question, tmp_path):
+    pipe.save_pretrained(tmp_path / "model")
+    pipes, folders = load_pipes({"mine": tmp_path / "model", "given": pipe})
+    answers = list(itertools.chain(*paint(pipes, question, never(), ignore)))
+    files = session.save_inputs(question, tmp_path / "inputs")
+    code = session.reproducing_code(question, pipes, folders, files)
+    assert max(map(len, code.replace(str(tmp_path), "").splitlines())) <= 92
+    found = {"pipes": {"given": pipe}}
+    exec(code, found)
+    for arm in ("mine", "given"):
+        expected = [a.image for a in answers if a.arm == arm]
+        for image, again in zip(expected, found["images"][arm], strict=True):
+            np.testing.assert_array_equal(image, again)
+
+
+def test_a_saved_picture_is_read_back_and_never_overwrites_another(tmp_path, picture):
+    first = session.save_png(picture(20, 30), tmp_path / "new", "a")
+    second = session.save_png(picture(20, 31), tmp_path / "new", "a")
+    assert first != second and first.name.startswith("a-") and first.suffix == ".png"
+    np.testing.assert_array_equal(Image.open(first), picture(20, 30))
+    assert session.save_png(picture(20, 30), tmp_path / "new", "a") == first
+
+
+def test_pictures_are_shrunk_but_never_grown(picture):
+    assert session.shrink(picture(300, 600), 200).size == (200, 100)
+    assert session.shrink(np.zeros((20, 10, 3), np.uint8), 200).size == (10, 20)
+
+
+def test_titles_name_the_arm_and_the_seed(picture):
+    assert Answer("final", 3, picture(9, 9)).title == "final, seed 3"
+    assert Answer("copy-paste", None, picture(9, 9)).title == "copy-paste"

@@ -1,0 +1,145 @@
+"""The options of training: what they change, and what is told before anything begins."""
+
+import sys
+import types
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
+from test_trainer import SAMPLES
+
+from pbe_lite.config import FULL, LITE
+from pbe_lite.training import distributed, trainer
+from pbe_lite.training.cli import read_options
+from pbe_lite.training.distributed import build_accelerator
+from pbe_lite.training.optim import build_optimizers
+from pbe_lite.training.trainer import Run
+
+
+def message(capsys, *arguments):
+    """What argparse says when it gives up."""
+    with pytest.raises(SystemExit):
+        read_options(arguments)
+    return capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------- presets
+
+
+def test_without_options_a_preset_is_as_it_is():
+    assert read_options([]).preset == LITE
+    args = read_options(["--preset", "full", "--data", "/photographs"])
+    assert args.preset == FULL and args.arm == "final"
+
+
+def test_options_change_the_preset_and_nothing_else():
+    args = read_options([
+        "--preset", "full", "--data", "x", "--batch-size", "64", "--lr", "3e-5",
+        "--precision", "bf16", "--ema", "0.9999", "--adam8bit", "--init", "sd", "--tower",
+        "clip", "--area", "0.1", "0.5"])
+    assert args.preset == replace(
+        FULL, batch_size=64, lr=3e-5, precision="bf16", ema_decay=.9999, adam8bit=True,
+        init="sd", tower="clip", area=(.1, .5))
+    assert read_options(["--ema", "0"]).preset.ema_decay == 0
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--arm", "fnal"], "--arm: invalid choice: 'fnal'"),
+    (["--arm", "clip", "--init", "x"], "--init is for the arms scratch, naive"),
+    (["--preset", "full", "--arm", "prior", "--data", "x"], "prior is a lite part"),
+    (["--preset", "full"], "--preset full needs --data"),
+    (["--arm", "codec", "--checkpointing"], "--checkpointing is for U-Nets"),
+    (["--accumulate", "0"], "--accumulate must be at least 1"),
+    (["--keep", "0"], "--keep must be at least 1"),
+    (["--adam8bit", "--fsdp"], "--adam8bit and --fsdp do not go together"),
+    (["--precision", "fp16"], "--precision: invalid choice"),
+])
+def test_what_does_not_go_together_is_told(capsys, arguments, expected):
+    assert expected in message(capsys, *arguments)
+
+
+# -------------------------------------------------------------------------- engine
+
+
+def test_fsdp_without_gpus_is_told(tmp_path):
+    with pytest.raises(ValueError, match="fsdp needs several GPUs.*torchrun"):
+        build_accelerator(FULL, tmp_path, fsdp=True)
+
+
+def test_more_processes_than_gpus_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    with pytest.raises(ValueError, match="4 processes .* 2 GPUs .*--nproc-per-node 2"):
+        build_accelerator(LITE, tmp_path)
+
+
+def test_a_tracker_whose_package_is_missing_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="log 'tensorboard' needs a package; run: pip"):
+        build_accelerator(LITE, tmp_path, "tensorboard")
+
+
+def test_adamw_of_8_bits_is_bitsandbytes(objective, tiny, monkeypatch):
+    built = objective("final", preset=replace(tiny, muon_lr=0, adam8bit=True))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(ValueError, match="adam8bit needs bitsandbytes; run: pip install"):
+        build_optimizers(built)
+    fake = types.ModuleType("bitsandbytes.optim")
+    fake.AdamW8bit = type("AdamW8bit", (torch.optim.AdamW,), {})
+    monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", fake)
+    (adam,) = build_optimizers(built)
+    assert type(adam) is fake.AdamW8bit
+    assert adam.param_groups[0]["lr"] == adam.param_groups[0]["peak"] == tiny.lr
+
+
+# -------------------------------------------------------------------------- trackers
+
+
+class Notebook(GeneralTracker):
+    """Keeps what it is told."""
+
+    name, requires_logging_directory = "notebook", False
+
+    def __init__(self):
+        super().__init__()
+        self.config, self.entries = None, []
+
+    @property
+    def tracker(self):
+        return self
+
+    def store_init_configuration(self, values):
+        self.config = values
+
+    def log(self, values, step, **kwargs):
+        self.entries.append((step, values))
+
+
+def test_a_tracker_is_told_the_loss_and_the_rate(objective, tmp_path, monkeypatch, tiny):
+    monkeypatch.setattr(trainer, "LOG_EVERY", 2)
+    notebook = Notebook()
+    accelerator = Accelerator(mixed_precision="no", log_with=notebook)
+    accelerator.init_trackers("log", {"lr": tiny.lr})
+    run = Run(objective("final"), tmp_path, SAMPLES, 0, accelerator, workers=0)
+    run.train()
+    assert notebook.config == {"lr": tiny.lr}
+    assert [step for step, _ in notebook.entries] == [2, 4, 6]
+    for (_, values), (_, loss) in zip(notebook.entries, run.history, strict=True):
+        assert values["loss"] == loss and 0 <= values["lr"] <= tiny.lr
+        assert values["skipped_images"] == 0 and values["samples_per_second"] >= 0
+
+
+def test_tensorboard_files_are_written(objective, tmp_path, monkeypatch, tiny):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr(trainer, "LOG_EVERY", 2)
+    accelerator = build_accelerator(tiny, tmp_path, "tensorboard")
+    accelerator.init_trackers("log", {"lr": tiny.lr})
+    Run(objective("final"), tmp_path, SAMPLES, 0, accelerator, workers=0).train()
+    accelerator.end_training()
+    assert list((tmp_path / "log").rglob("events.out.tfevents*"))
