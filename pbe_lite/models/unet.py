@@ -68,10 +68,10 @@ def denoise(unet, x, timestep, condition, summary=None):
     A U-Net that was built for it (diffusers' `class_embed_type`) also gets one vector
     that summarises the condition, `summary` (B, D), by default its first token, as scale
     and shift of every residual block.  The published weights know no such path."""
-    labels = None
-    if unet.config.class_embed_type == "projection":
-        labels = condition[:, 0] if summary is None else summary
-    return unet(x, timestep, encoder_hidden_states=condition, class_labels=labels).sample
+    extra = {}
+    if getattr(unet, "class_embedding", None) is not None:
+        extra["class_labels"] = condition[:, 0] if summary is None else summary
+    return unet(x, timestep, condition, **extra).sample
 
 
 @torch.no_grad()

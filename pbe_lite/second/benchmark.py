@@ -20,13 +20,12 @@ from pbe_lite.data.triplets import crop_box
 from pbe_lite.evaluation.baselines import copy_paste
 from pbe_lite.evaluation.benchmark import around
 from pbe_lite.evaluation.metrics import distance
+from pbe_lite.second.colours import colour_name, hue_distance
 from pbe_lite.second.tabletop import (
     HELD_OUT_SEEDS,
     Render,
     Scene,
-    colour_name,
     draw_hue,
-    hue_distance,
     kind_names,
 )
 

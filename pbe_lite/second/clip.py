@@ -10,8 +10,11 @@ from PIL import Image
 from pbe_lite.data.augmentation import augment_exemplar
 from pbe_lite.data.triplets import crop_box, sample_rng, to_clip
 from pbe_lite.models import clip as lite_clip
+from pbe_lite.second.colours import COLOURS
 from pbe_lite.second.scenes import FreshScenes
-from pbe_lite.second.tabletop import COLOURS, sprite_files
+from pbe_lite.second.tabletop import (
+    sprite_files,
+)
 from pbe_lite.training.pretraining import Contrastive, Objective
 
 GREY = .15  # share of crops without colour; their caption names none

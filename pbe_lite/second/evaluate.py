@@ -23,14 +23,13 @@ from pbe_lite.models.autoencoder import PatchCodec
 from pbe_lite.models.clip import embed, load_clip
 from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
 from pbe_lite.second.benchmark import PAIRS, SPLITS, make_pair
+from pbe_lite.second.colours import hue_distance, mean_chroma
 from pbe_lite.second.judge import Judge, grey_crop, window_around
 from pbe_lite.second.tabletop import (
     FIRST_TRAINING_SEED,
     Scene,
     draw_hue,
-    hue_distance,
     kind_names,
-    mean_chroma,
 )
 
 WEIGHTS = DATA / "second"

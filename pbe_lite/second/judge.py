@@ -92,7 +92,8 @@ class JudgeTraining(Objective):
             image, label = spoil(render, rng, self._decode), len(names)
         elif rng.uniform() < THROUGH_CODEC:
             image = self._decode(image, rng.uniform(0, .45), rng)
-        crop = grey_crop(image, jitter_window(render.box, 128, rng), rng.dirichlet((1,) * 3))
+        window, mix = jitter_window(render.box, 128, rng), rng.dirichlet((1, 1, 1))
+        crop = grey_crop(image, window, mix)
         crop = crop[:, ::-1] if rng.uniform() < .5 else crop
         crop = ndimage.gaussian_filter(crop, rng.uniform(0, 1) ** 2)
         crop = crop + rng.normal(0, .02, crop.shape)
@@ -165,8 +166,9 @@ def _halved(render, rng, decode):
     """One half of the object, or less, over the clean table."""
     x0, y0, x1, y1 = _object_box(render)
     image, share = render.image.copy(), rng.uniform(.5, .8)
-    cuts = (np.s_[:, :x0 + round(share * (x1 - x0))], np.s_[:, x1 - round(share * (x1 - x0)):],
-            np.s_[:y0 + round(share * (y1 - y0))], np.s_[y1 - round(share * (y1 - y0)):])
+    across, down = round(share * (x1 - x0)), round(share * (y1 - y0))
+    cuts = (np.s_[:, :x0 + across], np.s_[:, x1 - across:],
+            np.s_[:y0 + down], np.s_[y1 - down:])
     part = cuts[rng.integers(4)]
     image[part] = render.clean[part]
     return image

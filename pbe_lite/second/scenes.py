@@ -10,8 +10,8 @@ from tqdm.auto import tqdm
 from pbe_lite.config import RUNS
 from pbe_lite.data.box_index import whole
 from pbe_lite.data.open_images import COLUMNS, load_open_images
+from pbe_lite.second.colours import COLOURS
 from pbe_lite.second.tabletop import (
-    COLOURS,
     FIRST_TRAINING_SEED,
     Scene,
     draw_hue,

@@ -15,7 +15,7 @@ from pbe_lite.training.losses import build_objective
 from pbe_lite.training.trainer import Run
 
 WEIGHTS = DATA / "second"
-SAMPLES = {"clip": 256_000, "codec": 64_000, "judge": 256_000, "prior": 112_000,
+SAMPLES = {"clip": 256_000, "codec": 64_000, "judge": 128_000, "prior": 112_000,
            "final": 640_000}
 ARM_SAMPLES = 112_000
 
@@ -27,7 +27,8 @@ def build(arm, preset, weights=WEIGHTS, seed=0, kinds=None, runs=RUNS):
         return WideContrastive(preset, seed=seed)
     if arm == "judge":
         return JudgeTraining(preset, weights, seed=seed)
-    return build_objective(arm, preset, training_records(preset, kinds, runs), weights, seed)
+    records = training_records(preset, kinds, runs)
+    return build_objective(arm, preset, records, weights, seed)
 
 
 def main():
