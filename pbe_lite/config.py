@@ -150,4 +150,6 @@ ARMS = {
     "tokens_4": Arm(True, 4, False, False),
     "tokens_16": Arm(True, 16, False, False),
     "tokens_64": Arm(True, 64, False, False),
+    "tokens_5": Arm(True, "class+4", False, False),
+    "tokens_17": Arm(True, "class+16", False, False),
 }

@@ -19,12 +19,13 @@ from pbe_lite.models.clip import load_clip
 
 
 def check_tokens(tokens, patches):
-    """Raise ValueError unless `tokens` is "class", "all" or a square number of means that
-    a square grid of `patches` patch tokens can be divided into."""
+    """Raise ValueError unless `tokens` is "class", "all", a square number of means that a
+    square grid of `patches` patch tokens can be divided into, or "class+" such a number."""
     if tokens in ("class", "all"):
         return
-    side = math.isqrt(tokens) if isinstance(tokens, int) and tokens > 0 else 0
-    if not side or side ** 2 != tokens or math.isqrt(patches) % side:
+    means = str(tokens).removeprefix("class+")
+    side = math.isqrt(int(means)) if means.isdigit() else 0
+    if not side or side ** 2 != int(means) or math.isqrt(patches) % side:
         raise ValueError("tokens must be 'class', 'all' or a square number whose root "
                          f"divides {math.isqrt(patches)}, got {tokens!r}")
 
@@ -66,10 +67,10 @@ class Mapper(nn.Module):
 class ExemplarEncoder(CLIPPreTrainedModel):
     """Exemplars (B, 3, E, E), normalised for CLIP -> condition (B, T, D).
 
-    `config.tokens` is "class" (T = 1), "all" (T = 1 + number of patches) or T itself, the
-    number of means of patch tokens; D = `config.projection_dim`.  `uncond_vector`
-    (1, 1, D) is the learnable null vector of classifier-free guidance.  Raises ValueError
-    for another `config.tokens`."""
+    `config.tokens` is "class" (T = 1), "all" (T = 1 + number of patches), T itself, the
+    number of means of patch tokens, or "class+4": the class token and 4 means (T = 5);
+    D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null vector
+    of classifier-free guidance.  Raises ValueError for another `config.tokens`."""
 
     config_class = CLIPVisionConfig
 
@@ -117,7 +118,12 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         if self.tokens == "class":
             return out.pooler_output[:, None]
         tokens = self.model.vision_model.post_layernorm(out.last_hidden_state)
-        return tokens if self.tokens == "all" else pool_tokens(tokens[:, 1:], self.tokens)
+        if self.tokens == "all":
+            return tokens
+        if isinstance(self.tokens, int):
+            return pool_tokens(tokens[:, 1:], self.tokens)
+        means = pool_tokens(tokens[:, 1:], int(self.tokens.removeprefix("class+")))
+        return torch.cat([tokens[:, :1], means], 1)
 
     def forward(self, pixel_values):
         with torch.no_grad():
