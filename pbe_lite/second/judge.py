@@ -24,7 +24,7 @@ from pbe_lite.training.pretraining import Objective
 
 SIDE = 48           # pixels of a crop
 NONE = .3           # share of training crops that show none of the kinds
-THROUGH_CODEC = .4  # share of the others that went through the codec, with some noise
+THROUGH_CODEC = .25 # share of the others that went through the codec, with some noise
 
 
 class Judge(ModelMixin, ConfigMixin):
