@@ -48,7 +48,9 @@ def main():
         preset = replace(BOLD, unet=unet)
     objective = build(args.arm, preset, args.weights, runs=args.runs)
     samples = args.samples or SAMPLES.get(args.arm, ARM_SAMPLES)
-    run = Run(objective, args.out or args.runs / "second" / args.arm, samples, workers=1)
+    workers = 2 if args.arm in ("clip", "judge") else 1  # these render their scenes
+    run = Run(objective, args.out or args.runs / "second" / args.arm, samples,
+              workers=workers)
     done = run.train(args.minutes)
     run.export(f"python -m pbe_lite.second.train --arm {args.arm}")
     print("done" if done else "call again to go on")
