@@ -20,6 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
+from pbe_lite.data.boxes import area as box_area
+from pbe_lite.data.boxes import is_box
+
 BOX = ("x0", "y0", "x1", "y1")
 ROW = pa.schema([("image_id", pa.string()), *((name, pa.float64()) for name in BOX),
                  ("label", pa.string())])
@@ -62,19 +65,21 @@ def _batch(block):
     return pa.RecordBatch.from_arrays(columns, schema=ROW)
 
 
-def is_box(rows):
+def which_are_boxes(rows):
     """(N,) bool: 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1; what is missing is no box."""
-    x0, y0, x1, y1 = (rows[name].to_numpy(zero_copy_only=False) for name in BOX)
-    return (0 <= x0) & (x0 < x1) & (x1 <= 1) & (0 <= y0) & (y0 < y1) & (y1 <= 1)
+    return is_box(*_corners(rows))
+
+
+def _corners(rows):
+    return [rows[name].to_numpy(zero_copy_only=False) for name in BOX]
 
 
 def keep_boxes(rows, area, counts):
     """The rows whose box covers a share of the picture within `area`, ends included.
 
     counts: {"rows", "not_a_box", "boxes"}, added to."""
-    x0, y0, x1, y1 = (rows[name].to_numpy(zero_copy_only=False) for name in BOX)
-    real, size = is_box(rows), (x1 - x0) * (y1 - y0)
-    fits = real & (area[0] <= size) & (size <= area[1])
+    real, share = which_are_boxes(rows), box_area(*_corners(rows))
+    fits = real & (area[0] <= share) & (share <= area[1])
     counts["rows"] += len(real)
     counts["not_a_box"] += int((~real).sum())
     counts["boxes"] += int(fits.sum())

@@ -1,40 +1,15 @@
 """Images with boxes, by number, in any order; and a log of those that cannot be read."""
 
 import csv
-import io
 import logging
 import os
 import socket
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from pbe_lite.data.box_index import open_index
+from pbe_lite.data.images import UnreadableImage, decode
 
 logger = logging.getLogger("pbe_lite.data")
-
-
-class UnreadableImage(OSError):
-    """An image that is missing, empty, cut off or none; `image_id` says which."""
-
-    def __init__(self, message, image_id=""):
-        super().__init__(message)
-        self.image_id = image_id
-
-
-def decode(data, name=""):
-    """The bytes of an image file -> a PIL image, turned upright.
-
-    Raises UnreadableImage, naming `name`, for anything else."""
-    if not data:
-        raise UnreadableImage(f"{name}: empty", name)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # decoders of damaged files raise almost anything
-        reason = "no image" if isinstance(error, UnidentifiedImageError) else error
-        raise UnreadableImage(f"{name}: {reason}", name) from error
 
 
 class Records:

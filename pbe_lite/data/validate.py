@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from tqdm.auto import tqdm
 
-from pbe_lite.data.box_index import BOX, is_box
+from pbe_lite.data.box_index import BOX, which_are_boxes
 from pbe_lite.data.custom import (
     csv_corners,
     csv_table,
@@ -26,8 +26,8 @@ from pbe_lite.data.custom import (
     mask_box,
     pair_masks,
 )
+from pbe_lite.data.images import UnreadableImage
 from pbe_lite.data.open_images import class_names, csv_rows, find_csv
-from pbe_lite.data.records import UnreadableImage
 
 SHOWN = 20   # of each kind of problem; the rest is only counted
 AHEAD = 512  # images in work at a time
@@ -50,7 +50,7 @@ def open_images_problems(path):
         return
     line, nameless = 2, Counter()
     for batch in csv_rows(path, names):
-        for i in np.flatnonzero(~is_box(batch)):
+        for i in np.flatnonzero(~which_are_boxes(batch)):
             row = batch.slice(int(i), 1).to_pylist()[0]
             yield _no_box(f"{path}, line {line + i}", row)
         nameless.update(code for code in pc.unique(batch["label"]).to_pylist()
