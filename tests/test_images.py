@@ -77,8 +77,8 @@ def test_an_orientation_is_followed_once(orientation, tmp_path):
 
 def test_damaged_metadata_do_not_cost_the_picture(tmp_path):
     array = noise()
-    for broken in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12"):
-        data = encoded(Image.fromarray(array), exif=broken)
+    for broken in (b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\x01\x01\x12"):
+        data = encoded(Image.fromarray(array), exif=b"Exif\0\0" + broken)
         np.testing.assert_array_equal(both(data, tmp_path), array)
     data = encoded(Image.fromarray(array), icc_profile=b"this is no profile")
     np.testing.assert_array_equal(both(data, tmp_path), array)
@@ -170,7 +170,7 @@ def label_maps():
         yield f"palette, {name}", image, "colours"
     yield "grey, edge", Image.fromarray(edge), "flat areas of levels 0, 1, 255"
     yield "grey, two", Image.fromarray(two), "levels 0 to 15"
-    yield "grey, 200", Image.fromarray(two * np.uint8(13)), "flat areas of levels 0, 13, 195"
+    yield "grey, 195", Image.fromarray(two * np.uint8(13)), "flat areas of levels 0, 13"
     yield "16 bits", Image.fromarray(two.astype(np.uint16) * 300), "8 bits"
     yield "strokes", Image.fromarray(np.where(HOLE[..., None], (200, 0, 0), 0)
                                      .astype(np.uint8)), "colours"

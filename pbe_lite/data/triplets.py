@@ -84,7 +84,10 @@ class Triplets(torch.utils.data.Dataset):
         rng = sample_rng(self.seed, epoch, index, SUBSTITUTE)
         for _ in range(TRIES):
             try:
-                return self.records[index]
+                record = self.records[index]
+                if "fault" in record:
+                    raise UnreadableImage(record["fault"], record["image_id"])
+                return record
             except UnreadableImage as error:
                 if self.skipped:
                     self.skipped.note(error)
@@ -92,14 +95,23 @@ class Triplets(torch.utils.data.Dataset):
         raise UnreadableImage(f"{TRIES} images in a row cannot be read; what is wrong says "
                               "python -m pbe_lite check-data")
 
+    def _alpha(self, record):
+        """The object's alpha, where the preset asks for it, else None."""
+        if not self.preset.alpha_weight:
+            return None
+        if "alpha" not in record:
+            raise ValueError("a preset with alpha_weight needs the alpha of every object; "
+                             f"{record['image_id']} has none")
+        return record["alpha"]
+
     def __getitem__(self, key):
         epoch, index = key
         rng = sample_rng(self.seed, epoch, index)
         record = self.record(epoch, index)
         i = int(rng.integers(len(record["boxes"])))
-        image, box = record["image"].convert("RGB"), record["boxes"][i]
+        image, box = record["image"], record["boxes"][i]
         exemplar = crop_box(image, box)
-        alpha = record["alpha"] if self.preset.alpha_weight else None
+        alpha = self._alpha(record)
         window = square_crop(image.size, box, rng)
         image, box = cut_square(image, box, window)
         alpha = alpha and cut_square(alpha, box, window)[0]
