@@ -19,12 +19,12 @@ def _pipeline(args):
 
 def edit(args):
     """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
-    from pbe_lite import crop_and_paste
+    from pbe_lite.data.reading import read_image, read_mask
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
-    image = crop_and_paste.read_image(args.image)
-    mask = crop_and_paste.read_mask(args.mask, image.shape[:2])
-    exemplar = crop_and_paste.read_image(args.exemplar, "exemplar")
+    image = read_image(args.image)
+    mask = read_mask(args.mask, image.shape[:2])
+    exemplar = read_image(args.exemplar, "exemplar")
     out = _pipeline(args)(
         image=image, mask=mask, exemplar=exemplar, steps=args.steps,
         guidance_scale=args.guidance, seed=args.seed, samples=args.samples)

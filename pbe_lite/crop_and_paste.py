@@ -1,105 +1,17 @@
-"""Between the user's picture and the model's square: read, check, crop, paste back.
+"""Between the user's picture and the model's square: crop, and paste back."""
 
-Images may be a path, a PIL image, a numpy array (H, W, 3) or a tensor (3, H, W); numbers
-are uint8 in 0..255 or floats in 0..1.  Masks have no channel axis; 1 (or 255) = hole.
-Everything that is wrong raises ValueError, naming the argument.
-"""
-
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
 from scipy import ndimage
 
+from pbe_lite.data.boxes import bounding_box
+from pbe_lite.data.boxes import bounding_box as hole_box  # as the lessons call it
+from pbe_lite.data.images import resize, resize_hole
+from pbe_lite.data.reading import read_image, read_mask
 
-def _decode(image, argument):
-    """A PIL image, opened or not yet read, -> (H, W[, 3]) uint8, turned upright; where a
-    picture is transparent it is laid on white."""
-    if image.mode[0] in "IF":
-        raise ValueError(f"{argument} must have 8 bits a channel; got PIL's {image.mode!r}")
-    upright = ImageOps.exif_transpose(image)
-    if argument == "mask":
-        return np.asarray(upright.convert("L"))
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        white = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(white, upright)
-    return np.asarray(upright.convert("RGB"))
-
-
-def _open(value, argument):
-    try:
-        if isinstance(value, Image.Image):
-            return _decode(value, argument)
-        with Image.open(value) as image:
-            return _decode(image, argument)
-    except FileNotFoundError:
-        raise ValueError(f"{argument}: no file {str(value)!r}") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{argument}: cannot read {str(value)!r}: {error}") from None
-
-
-def _to_array(value, argument):
-    """Anything image-like -> a numpy array of numbers."""
-    if isinstance(value, (str, Path, Image.Image)):
-        return _open(value, argument)
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() else value).numpy()
-        value = value.transpose(1, 2, 0) if value.ndim == 3 else value
-    if not isinstance(value, np.ndarray):
-        raise ValueError(
-            f"{argument} must be a path, a PIL image, a numpy array (H, W, 3) or a tensor "
-            f"(3, H, W); got {type(value).__name__}")
-    if value.dtype.kind not in "buif":
-        raise ValueError(f"{argument} must hold real numbers; got dtype {value.dtype}")
-    return value
-
-
-def _to_unit(array, argument):
-    """Numbers -> float32 in 0..1; uint8 is divided by 255."""
-    if array.size == 0:
-        raise ValueError(f"{argument} is empty: its shape is {array.shape}")
-    if array.dtype == np.uint8:
-        return array.astype(np.float32) / 255
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{argument} holds NaN or infinite values; expected 0..1")
-    if array.min() < 0 or array.max() > 1:
-        raise ValueError(f"{argument} must be floats in 0..1 or uint8 in 0..255; got "
-                         f"values from {array.min():.3g} to {array.max():.3g}")
-    return array
-
-
-def read_image(value, argument="image"):
-    """-> (H, W, 3) uint8."""
-    array = _to_array(value, argument)
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, -1)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f"{argument} must have shape (H, W, 3), or (3, H, W) as a tensor; "
-                         f"got {array.shape}")
-    return np.round(_to_unit(array, argument) * 255).astype(np.uint8)
-
-
-def read_mask(value, shape):
-    """-> (H, W) bool, True = hole; `shape` is the image's (H, W)."""
-    array = _to_array(value, "mask")
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array.squeeze(2 if array.shape[2] == 1 else 0)
-    if array.ndim != 2 or array.shape != tuple(shape):
-        raise ValueError(f"mask must have the image's size {tuple(shape)}; "
-                         f"got {array.shape}")
-    if array.dtype == np.uint8 and array.max(initial=0) <= 1:
-        array = array.astype(bool)
-    hole = _to_unit(array, "mask") > .5
-    if not hole.any():
-        raise ValueError("mask is empty: mark the hole with 1 (or 255)")
-    if hole.all():
-        raise ValueError("mask covers the whole image: leave some of it, 0 = keep")
-    return hole
+__all__ = ["Window", "crop", "feather", "hole_box", "hole_window", "paste", "read_image",
+           "read_mask", "resize", "resize_hole"]
 
 
 class Window(NamedTuple):
@@ -110,16 +22,10 @@ class Window(NamedTuple):
     side: int
 
 
-def hole_box(hole):
-    """(left, top, right, bottom) in pixels around a hole (H, W)."""
-    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-
-
 def hole_window(hole, context=3.0):
     """The square around a hole (H, W) that the model gets to see: `context` times the
     hole's longer side, but within the picture wherever that is large enough."""
-    x0, y0, x1, y1 = hole_box(hole)
+    x0, y0, x1, y1 = bounding_box(hole)
     height, width = hole.shape
     longest = max(y1 - y0, x1 - x0)
     side = max(longest, min(round(context * longest), height, width))
@@ -141,21 +47,6 @@ def crop(array, window):
     padded = np.pad(array, pads + [(0, 0)] * (array.ndim - 2), mode="symmetric")
     top, left = top + pads[0][0], left + pads[1][0]
     return padded[top:top + side, left:left + side]
-
-
-def resize(array, side):
-    """(H, W, 3) uint8 -> (side, side, 3) uint8."""
-    if array.shape[:2] == (side, side):
-        return array
-    return np.asarray(Image.fromarray(array).resize((side, side), Image.Resampling.LANCZOS))
-
-
-def resize_hole(hole, side):
-    """(H, W) bool -> (side, side) bool; a cell is in the hole when any of it is."""
-    if hole.shape == (side, side):
-        return hole
-    picture = Image.fromarray(hole.astype(np.float32))  # 8 bits would lose small parts
-    return np.asarray(picture.resize((side, side), Image.Resampling.BOX)) > 0
 
 
 def feather(hole, pixels):

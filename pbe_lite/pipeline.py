@@ -16,8 +16,15 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 
 from pbe_lite import crop_and_paste
-from pbe_lite.data.augmentation import squash
-from pbe_lite.data.triplets import to_clip, to_signed
+from pbe_lite.data.images import (  # to_bytes also for the lessons
+    resize,
+    resize_hole,
+    squash,
+    to_bytes,
+    to_clip,
+    to_signed,
+)
+from pbe_lite.data.reading import read_image, read_mask
 from pbe_lite.models.pretrained import read_index, read_parts, read_safety
 from pbe_lite.models.unet import denoise, fold_one_token, octaves_of, unet_input
 
@@ -160,14 +167,14 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
         Returns an `EditOutput`.  Raises ValueError, naming the argument, for bad input."""
         guidance_scale, steps = self.defaults(guidance_scale, steps)
-        source = crop_and_paste.read_image(image)
-        hole = crop_and_paste.read_mask(mask, source.shape[:2])
-        reference = Image.fromarray(crop_and_paste.read_image(exemplar, "exemplar"))
+        source = read_image(image)
+        hole = read_mask(mask, source.shape[:2])
+        reference = Image.fromarray(read_image(exemplar, "exemplar"))
         self._check_numbers(guidance_scale, steps, seed, samples, context, output_type)
         window, side = crop_and_paste.hole_window(hole, context), self.resolution
-        square = to_signed(crop_and_paste.resize(crop_and_paste.crop(source, window), side))
+        square = to_signed(resize(crop_and_paste.crop(source, window), side))
         square_hole = torch.from_numpy(
-            crop_and_paste.resize_hole(crop_and_paste.crop(hole, window), side))
+            resize_hole(crop_and_paste.crop(hole, window), side))
         pixels = to_clip(squash(reference, self.image_encoder.config.image_size))
         generators = [_generator(seed + i) for i in range(samples)]
         painted = self.paint(
@@ -217,12 +224,6 @@ class PaintByExamplePipeline(DiffusionPipeline):
 
 def _generator(seed):
     return torch.Generator().manual_seed(int(seed))
-
-
-def to_bytes(images):
-    """(B, 3, S, S) in [-1, 1] -> (B, S, S, 3) uint8, a numpy array."""
-    scaled = (images.float().cpu().permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255)
-    return scaled.round().to(torch.uint8).numpy()
 
 
 def _as_type(array, output_type):

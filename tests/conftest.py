@@ -19,7 +19,7 @@ from transformers import CLIPVisionConfig  # noqa: E402
 
 from pbe_lite.config import LITE  # noqa: E402
 from pbe_lite.data import open_images  # noqa: E402
-from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene, object_names  # noqa: E402
 from pbe_lite.data.triplets import to_signed  # noqa: E402
 from pbe_lite.evaluation import evaluate  # noqa: E402
 from pbe_lite.models import clip  # noqa: E402
@@ -106,7 +106,7 @@ def weights(tmp_path_factory, scenes):
     """A folder of untrained tiny parts in the place of `data/weights`."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    model, tokenizer = clip.build_clip(TINY)
+    model, tokenizer = clip.build_clip(TINY, object_names())
     model.save_pretrained(folder / "clip")
     tokenizer.save_pretrained(folder / "clip")
     PatchCodec(8, 4, width=16, blocks=1).fit(scenes).save_pretrained(folder / "codec")

@@ -226,6 +226,41 @@ def test_a_fingerprint_follows_names_and_content(tmp_path):
     assert len({first, second, fingerprint(a, tmp_path / "masks")}) == 3
 
 
+def test_a_fingerprint_tells_folders_of_one_name_apart(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / "masks" / place).mkdir(parents=True)
+    (tmp_path / "masks" / "a" / "1.png").write_text("1")
+    first = fingerprint(tmp_path / "masks")
+    shallow = fingerprint(tmp_path / "masks" / "b", deep=False)
+    (tmp_path / "masks" / "a" / "1.png").rename(tmp_path / "masks" / "b" / "1.png")
+    assert fingerprint(tmp_path / "masks") != first
+    assert fingerprint(tmp_path / "masks" / "b", deep=False) != shallow
+
+
+# ---------------------------------------------------------------------------- sizes
+
+
+def test_the_size_that_boxes_were_drawn_on_is_kept(tmp_path):
+    box = (0, 0, .5, .5, "x")
+    rows = [("a", *box, 40, 30), ("b", *box, 40, 30), ("a", *box, 40, 30),
+            ("b", *box, 40, 20), ("c", *box, 0, 0)]
+    build(tmp_path, rows)
+    sizes = {row["image_id"]: (row["width"], row["height"])
+             for row in open_index(tmp_path)[0]}
+    assert sizes == {"a": (40, 30), "b": (40, -1), "c": (0, 0)}
+    build(tmp_path, [row[:6] for row in rows], made_from="no sizes")
+    assert {row["width"] for row in open_index(tmp_path)[0]} == {0}
+
+
+def test_an_index_of_other_columns_is_made_anew(tmp_path):
+    build(tmp_path, made_up(), made_from="x")
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items()
+                                if k != "columns"}))
+    with pytest.raises(AssertionError, match="the source was read"):
+        build_index(tmp_path, forbidden(), Folder(".").locate, (0, 1), "x")
+
+
 # --------------------------------------------------------------------------- memory
 
 

@@ -24,13 +24,14 @@ PAD, UNKNOWN, BOS, EOS = range(4)
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return build_tokenizer(LITE.clip["text_config"]["max_position_embeddings"])
+    return build_tokenizer(LITE.clip["text_config"]["max_position_embeddings"],
+                           object_names())
 
 
 @pytest.fixture(scope="module")
 def tiny_clip(tiny):
     torch.manual_seed(0)
-    model, tokenizer = clip.build_clip(tiny)
+    model, tokenizer = clip.build_clip(tiny, object_names())
     return model.eval(), tokenizer
 
 
@@ -143,7 +144,7 @@ def test_saved_and_loaded_it_is_the_same(weights):
     model, tokenizer = clip.load_clip(weights / "clip")
     assert not model.training and model.dtype == torch.float32
     assert clip.load_clip(weights / "clip")[0] is model  # kept, not read again
-    fresh = build_tokenizer(12)
+    fresh = build_tokenizer(12, object_names())
     assert tokenizer.get_vocab() == fresh.get_vocab()
     texts = list(map(caption, object_names()[:20])) + [""]
     for part in ("input_ids", "attention_mask"):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from PIL import Image
 
 from pbe_lite.data import open_images
 from pbe_lite.data.custom import find_layout, load_data, mask_box, pair_masks
+from pbe_lite.data.images import UnreadableImage, crop_box
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
 from pbe_lite.data.triplets import Triplets
+from pbe_lite.data.validate import check_data
 
 # image: (width, height), its boxes in pixels (left, top, right, bottom), their labels
 THINGS = {
@@ -231,3 +234,117 @@ def test_a_mask_that_is_added_is_seen(folder):
     assert "empty.png" not in boxes_of(load_data(folder))
     Image.new("L", (50, 50), 255).crop((0, 0, 50, 50)).save(folder / "masks" / "empty.png")
     assert "empty.png" in boxes_of(load_data(folder, area=(0, 1)))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_mask_of_a_photograph_that_exif_turns_is_of_its_own_shape(folder, turned):
+    """Drawn on the picture as it is stored or as it is shown: both are right."""
+    photo = np.full((60, 80, 3), 200, np.uint8)
+    photo[6:36, 8:48] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo).save(folder / "images" / "cat.png", exif=exif)
+    mask = np.zeros((60, 80), np.uint8)
+    mask[6:36, 8:48] = 255
+    (folder / "masks").mkdir()
+    mask = np.rot90(mask, -1) if turned else mask
+    Image.fromarray(np.ascontiguousarray(mask)).save(folder / "masks" / "cat.png")
+    (record,) = load_data(folder)
+    assert "fault" not in record
+    inside = np.asarray(crop_box(record["image"], record["boxes"][0]))
+    assert (inside == (255, 0, 0)).all() and inside.size == 30 * 40 * 3
+
+
+def test_a_mask_follows_its_own_orientation(folder):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[6:36, 8:48] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.ascontiguousarray(np.rot90(mask))  # as a viewer turns it, it is upright
+    (folder / "masks").mkdir()
+    Image.fromarray(stored).save(folder / "masks" / "cat.png", exif=exif)
+    np.testing.assert_allclose(boxes_of(load_data(folder))["cat.png"],
+                               [(8 / 80, 6 / 60, 48 / 80, 36 / 60)])
+
+
+def test_a_mask_of_another_shape_is_not_trained_on(folder, tiny):
+    (folder / "masks").mkdir()
+    mask = Image.new("L", (80, 80))
+    mask.paste(255, (10, 10, 50, 50))
+    mask.save(folder / "masks" / "cat.png")
+    (record,) = load_data(folder)
+    assert record["fault"] == "its boxes are of 80 x 80, the file is 80 x 60"
+    with pytest.raises(UnreadableImage):
+        Triplets(load_data(folder), tiny)[0, 0]
+
+
+def test_masks_in_folders_belong_to_images_in_folders(folder):
+    for place in ("a", "b"):
+        for part, mode in (("images", "RGB"), ("masks", "L")):
+            (folder / part / place).mkdir(parents=True)
+            Image.new(mode, (8, 8)).save(folder / part / place / "1.png")
+    Image.new("L", (8, 8)).save(folder / "masks" / "b" / "1_left.png")
+    Image.new("L", (8, 8)).save(folder / "masks" / "b" / "cat.png")  # the only cat
+    Image.new("L", (8, 8)).save(folder / "masks" / "1.png")  # of which?
+    told = []
+    pairs = {image: [str(m.relative_to(folder / "masks")) for m in masks]
+             for image, masks in pair_masks(folder, told.append).items()}
+    assert pairs == {"a/1.png": ["a/1.png"], "b/1.png": ["b/1.png", "b/1_left.png"],
+                     "cat.png": ["b/cat.png"], "deep/dog.jpg": [], "empty.png": []}
+    (two,) = [p for p in told if p.kind == "mask of two images"]
+    assert two.file.endswith("masks/1.png") and "a/1.png or b/1.png" in two.text
+    assert len(told) == 3  # and two images without a mask
+
+
+def test_the_names_that_systems_leave_behind_are_no_masks(folder):
+    (folder / "masks" / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("cat.png", ".ipynb_checkpoints/cat_1.png"):
+        Image.new("L", (80, 60), 255).save(folder / "masks" / name)
+    for name in ("masks/.DS_Store", "masks/Thumbs.db", "masks/._cat.png",
+                 "images/._cat.png"):
+        (folder / name).write_bytes(b"\0\0\0\1Bud1")
+    told = []
+    pairs = pair_masks(folder, told.append)
+    assert [len(masks) for masks in pairs.values()] == [1, 0, 0]
+    assert {p.kind for p in told} == {"image without mask"}
+
+
+def test_a_name_that_is_not_utf8_costs_no_other_image(folder, capsys):
+    (folder / "masks").mkdir()
+    mask = Image.new("L", (80, 60))
+    mask.paste(255, (8, 6, 48, 36))
+    mask.save(folder / "masks" / "cat.png")
+    for part, mode in (("images", "RGB"), ("masks", "L")):
+        Image.new(mode, (80, 60)).save(os.fsencode(folder / part) + b"/caf\xe9.png")
+    assert boxes_of(load_data(folder)).keys() == {"cat.png"}
+    assert not check_data(folder)
+    out = capsys.readouterr().out
+    assert "odd name: caf\\udce9.png: it is not in UTF-8" in out
+
+
+def test_an_image_that_is_added_is_seen(folder):
+    (folder / "masks").mkdir()
+    for name in ("cat", "late", "cat_1"):
+        mask = Image.new("L", (80, 60))
+        mask.paste(255, (8, 6, 48, 36))
+        mask.save(folder / "masks" / f"{name}.png")
+    assert {i: len(b) for i, b in boxes_of(load_data(folder)).items()} == {"cat.png": 2}
+    for name in ("late", "cat_1"):  # whose mask the second one really is
+        Image.new("RGB", (80, 60)).save(folder / "images" / f"{name}.png")
+    found = {i: len(b) for i, b in boxes_of(load_data(folder)).items()}
+    assert found == {"cat.png": 1, "cat_1.png": 1, "late.png": 1}
+
+
+def test_a_map_of_labels_is_left_out_and_said_so(folder, caplog):
+    write_masks(folder)
+    labels = np.zeros((50, 50), np.uint8)
+    labels[10:30, 10:30], labels[35:45, 35:45] = 1, 2
+    image = Image.fromarray(labels, "P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 192, 128, 128])
+    image.save(folder / "masks" / "empty.png")
+    Image.fromarray(labels.astype(np.uint16) * 300).save(folder / "masks" / "empty_1.png")
+    assert mask_box(folder / "masks" / "empty.png") is None
+    assert mask_box(folder / "masks" / "empty_1.png") is None
+    assert boxes_of(load_data(folder, area=(0, 1))).keys() == EXPECTED.keys()
+    assert "empty.png: has colours" in caplog.text
+    assert "empty_1.png: must have 8 bits" in caplog.text

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pbe_lite.data import open_images
+from pbe_lite.data.images import UnreadableImage
 from pbe_lite.data.open_images import COLUMNS, load_open_images, write_tabletop
-from pbe_lite.data.records import UnreadableImage
 from pbe_lite.data.tabletop import Scene, object_names
 
 SEEDS = (1000, 1003, 4096, 70000)
@@ -238,3 +238,63 @@ def test_the_index_may_lie_elsewhere(folder, tmp_path_factory):
     load_open_images(folder, index=elsewhere)
     assert (elsewhere / "index.json").exists()
     assert not list(folder.glob("index-*"))
+
+
+# ------------------------------------------------------------------- as downloaded
+
+
+def one_box(folder, image_id="a"):
+    write_rows(folder / "train-annotations-bbox.csv",
+               [COLUMNS, annotation(image_id, "/m/0dog", .1, .1, .4, .4)])
+    write_rows(folder / "class-descriptions-boxable.csv", CODES)
+
+
+def test_boxes_are_of_the_pixels_as_they_are_stored(tmp_path):
+    """The data set's boxes are: a picture must not be turned alone."""
+    (tmp_path / "train").mkdir()
+    array = np.full((300, 400, 3), 200, np.uint8)
+    array[30:120, 40:160] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(array).save(tmp_path / "train" / "a.jpg", quality=95, exif=exif)
+    one_box(tmp_path)
+    (record,) = load_open_images(tmp_path)
+    assert record["image"].size == (400, 300) and "fault" not in record
+    inside = np.asarray(record["image"].crop((44, 34, 156, 116)), int)
+    assert np.abs(inside - (254, 0, 0)).max() < 10
+
+
+@pytest.mark.parametrize("place", ["train/train_0", "train_0"])
+def test_archives_may_lie_as_they_unpack(tmp_path, place):
+    for name in (place, place[:-1] + "f", "train-alpha"):
+        (tmp_path / name).mkdir(parents=True)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / place / "a.jpg")
+    (tmp_path / place / "._a.jpg").write_bytes(b"\0")
+    one_box(tmp_path)
+    (tmp_path / "train-alpha").rmdir()
+    (record,) = load_open_images(tmp_path)
+    assert record["image"].getpixel((0, 0))[0] > 250
+    one_box(tmp_path, "b")
+    with pytest.raises(ValueError, match="none of the 1 images"):
+        load_open_images(tmp_path)
+    Image.new("RGB", (40, 30)).save(tmp_path / (place[:-1] + "f") / "b.jpg")
+    assert ids(load_open_images(tmp_path)) == ["b"]  # an image that was added is seen
+
+
+@pytest.mark.parametrize("place", ["train", "."])
+@pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
+def test_a_compressed_archive_is_named(tmp_path, place, suffix):
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / f"train_0{suffix}").write_bytes(b"x")
+    one_box(tmp_path)
+    with pytest.raises(ValueError, match=f"train_0{suffix} must be unpacked first"):
+        load_open_images(tmp_path)
+
+
+def test_a_class_without_a_name_is_named_with_its_line(folder):
+    path = folder / "oidv7-class-descriptions-boxable.csv"
+    path.write_text("/m/0cat,Cat\n/m/0dog\n")
+    with pytest.raises(ValueError, match="boxable.csv, line 2: expected LabelName,Display"):
+        load_open_images(folder)
+    path.write_bytes("\ufeff/m/0cat,Cat\n/m/0dog,Dog\n".encode())
+    assert load_open_images(folder)[0]["labels"] == ["Dog", "Cat"]

@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pbe_lite.data.box_index import batched, build_index
-from pbe_lite.data.records import Records, Skipped, UnreadableImage, decode
+from pbe_lite.data.images import UnreadableImage, decode
+from pbe_lite.data.records import Records, Skipped
 from pbe_lite.data.shards import Folder
 from pbe_lite.data.triplets import Triplets
 

@@ -115,3 +115,12 @@ def test_a_folder_is_taken_for_what_it_holds(tmp_path):
     assert kinds == [Folder, Tars, Parquets]
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
         open_images(tmp_path / "nowhere")
+
+
+def test_an_image_that_is_there_twice_is_none(tmp_path, caplog):
+    """Two pictures of one name in two folders: whose boxes are whose?"""
+    write_tar(tmp_path / "a.tar", range(12))
+    write_tar(tmp_path / "b.tar", range(10, 20))
+    found = read(Tars(tmp_path), IDS)
+    assert found == {i: data for i, data in EXPECTED.items() if i not in ("0010", "0011")}
+    assert "2 images are there more than once" in caplog.text and "0010" in caplog.text

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pbe_lite.data.boxes import mask_box
 from pbe_lite.data.masks import box_mask, polygon_mask, strokes_mask
 from pbe_lite.studio import strokes
 from pbe_lite.studio.strokes import History, add, change, draw, marks_mask, redo, undo
@@ -147,14 +148,14 @@ def test_a_message_that_means_nothing_is_refused(message):
 
 def test_the_box_around_a_mask_marks_the_same_pixels_again():
     mask = marks_mask([BOX, DOT], SHAPE)
-    box = strokes.mask_box(mask)
+    box = mask_box(mask)
     again = box_mask(box, SHAPE) > 0
     assert again[mask > 0].all()
     for axis in (0, 1):  # as wide and as high, and no more
         np.testing.assert_array_equal(again.any(axis), mask.any(axis))
-    assert strokes.mask_box(np.ones(SHAPE)) == (0, 0, 1, 1)
+    assert mask_box(np.ones(SHAPE)) == (0, 0, 1, 1)
     with pytest.raises(ValueError, match="nothing is marked"):
-        strokes.mask_box(np.zeros(SHAPE))
+        mask_box(np.zeros(SHAPE))
 
 
 def test_bytes_hold_a_pixel_a_bit_row_after_row():

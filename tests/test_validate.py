@@ -116,6 +116,43 @@ def test_faults_of_masks_are_named(folder, capsys):
     assert "dog" not in out
 
 
+def test_masks_that_are_none_and_stray_specks_are_named(folder, capsys):
+    write_masks(folder)
+    labels = Image.new("P", (80, 60))
+    labels.putpalette([0, 0, 0, 128, 0, 0])
+    labels.paste(1, (10, 10, 40, 40))
+    labels.save(folder / "masks" / "cat_labels.png")
+    speck = Image.new("L", (80, 60))
+    speck.paste(255, (10, 10, 40, 40))
+    speck.putpixel((79, 0), 255)
+    speck.save(folder / "masks" / "cat_speck.png")
+    (folder / "masks" / "cat_old.gif").write_bytes(b"GIF89a")
+    out = report(folder, capsys)
+    for expected in ("no mask: ", "cat_labels.png: it has colours", "stray specks: ",
+                     "cat_speck.png: 1 pixels make its box larger; without them it would "
+                     "be 0.12, 0.17, 0.50, 0.67", "unknown kind: ", "cat_old.gif"):
+        assert expected in out
+    assert "dog" not in out and "cat.png" not in out
+
+
+def test_the_shape_of_a_mask_is_compared_with_the_picture_as_it_is_used(folder, capsys):
+    """A photograph that its EXIF turns, with masks of either shape and of none."""
+    write_masks(folder)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("cat.png", "empty.png"):
+        Image.new("RGB", (80, 60)).save(folder / "images" / name, exif=exif)
+    for name, size in (("cat.png", (60, 80)), ("empty.png", (80, 60))):
+        mask = Image.new("L", size)
+        mask.paste(255, (8, 6, 48, 36))
+        mask.save(folder / "masks" / name)
+    report(folder, capsys, True)
+    exif[0x0112] = 3
+    Image.new("RGB", (80, 60)).save(folder / "images" / "empty.png", exif=exif)
+    assert "empty.png: (80, 60), but its image (80, 60); EXIF turns it" in \
+        report(folder, capsys)
+
+
 def test_faults_of_open_images_rows_are_named(tmp_path, capsys):
     (tmp_path / "train").mkdir()
     for image_id in "ab":

@@ -9,17 +9,12 @@ At another size all lengths scale with it.
 """
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
+
+from pbe_lite.data.images import squash
 
 REFERENCE = 224
 PROBABILITY = {"flip": .5, "rotate": .5, "blur": .3, "affine": .3}
-
-
-def squash(image, size):
-    """A PIL image resized to (size, size, 3) uint8, its aspect ratio ignored."""
-    image = image.convert("RGB")
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3))
 
 
 def _warp(array, matrix, offset):

@@ -20,9 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
+from pbe_lite.data.boxes import area as box_area
+from pbe_lite.data.boxes import is_box
+
 BOX = ("x0", "y0", "x1", "y1")
 ROW = pa.schema([("image_id", pa.string()), *((name, pa.float64()) for name in BOX),
                  ("label", pa.string())])
+SIZES = [pa.field(name, pa.int32()) for name in ("width", "height")]
+SIZED = pa.schema([*ROW, *SIZES])  # of the picture for whoever drew the box, in pixels
 RECORD = pa.schema([
     ("image_id", pa.string()),
     ("path", pa.string()),    # relative to the images' folder: an image, or a shard
@@ -30,23 +35,27 @@ RECORD = pa.schema([
     ("size", pa.int64()),     # how much of it; -1: all
     ("boxes", pa.list_(pa.list_(pa.float64(), 4))),
     ("labels", pa.list_(pa.string())),
+    *SIZES,  # 0: nobody says; -1: rows of the image contradict each other
 ])
 SORTABLE = 2_000_000  # rows, about 200 MB; a longer spill is split by one more character
 DEEPEST = 16          # characters
 
 
-def fingerprint(*paths):
-    """A digest of the names, sizes and times of change of files, and of those in folders:
-    when it differs, the index is made anew."""
+def fingerprint(*paths, deep=True):
+    """A digest of the names, sizes and times of change of files: when it differs, the
+    index is made anew.  Of a folder all files in it count or, if not `deep`, its own time
+    of change: that something in it was added, renamed or removed."""
     files = []
     for path in map(Path, paths):
-        files += sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        inside = sorted(path.rglob("*")) if deep and path.is_dir() else [path]
+        files += [(str(p.relative_to(path.parent)), p.stat()) for p in inside]
+    stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 
 def batched(rows, size=65_536):
-    """Tuples (image_id, x0, y0, x1, y1, label) -> record batches of schema `ROW`."""
+    """Tuples (image_id, x0, y0, x1, y1, label[, width, height]) -> record batches of
+    schema `ROW` or `SIZED`."""
     block = []
     for row in rows:
         block.append(row)
@@ -58,26 +67,34 @@ def batched(rows, size=65_536):
 
 
 def _batch(block):
-    columns = [pa.array(c, f.type) for c, f in zip(zip(*block, strict=True), ROW)]
-    return pa.RecordBatch.from_arrays(columns, schema=ROW)
+    schema = SIZED if len(block[0]) == len(SIZED) else ROW
+    columns = zip(*block, strict=True)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
 
-def is_box(rows):
+def which_are_boxes(rows):
     """(N,) bool: 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1; what is missing is no box."""
-    x0, y0, x1, y1 = (rows[name].to_numpy(zero_copy_only=False) for name in BOX)
-    return (0 <= x0) & (x0 < x1) & (x1 <= 1) & (0 <= y0) & (y0 < y1) & (y1 <= 1)
+    return is_box(*_corners(rows))
+
+
+def _corners(rows):
+    return [rows[name].to_numpy(zero_copy_only=False) for name in BOX]
 
 
 def keep_boxes(rows, area, counts):
-    """The rows whose box covers a share of the picture within `area`, ends included.
+    """The rows, as `SIZED`, whose box covers a share of the picture within `area`, ends
+    included.
 
     counts: {"rows", "not_a_box", "boxes"}, added to."""
-    x0, y0, x1, y1 = (rows[name].to_numpy(zero_copy_only=False) for name in BOX)
-    real, size = is_box(rows), (x1 - x0) * (y1 - y0)
-    fits = real & (area[0] <= size) & (size <= area[1])
+    real, share = which_are_boxes(rows), box_area(*_corners(rows))
+    fits = real & (area[0] <= share) & (share <= area[1])
     counts["rows"] += len(real)
     counts["not_a_box"] += int((~real).sum())
     counts["boxes"] += int(fits.sum())
+    if "width" not in rows.schema.names:
+        unknown = pa.array(np.zeros(len(real), np.int32))
+        rows = pa.RecordBatch.from_arrays([*rows.columns, unknown, unknown], schema=SIZED)
     return rows.filter(pa.array(fits))
 
 
@@ -92,7 +109,7 @@ def spill(batches, folder, depth):
                 if prefix not in writers:
                     path = folder / f"{prefix.encode().hex()}.arrow"  # any id is a name
                     sink = stack.enter_context(pa.OSFile(str(path), "wb"))
-                    writers[prefix] = stack.enter_context(pa.ipc.new_stream(sink, ROW))
+                    writers[prefix] = stack.enter_context(pa.ipc.new_stream(sink, SIZED))
                 writers[prefix].write_batch(batch.filter(pc.equal(prefixes, prefix)))
 
 
@@ -110,9 +127,9 @@ def spilled(folder, depth=1):
 
 
 def group(rows, locate):
-    """Rows of boxes -> one row an image, schema `RECORD`, in the order of ids; the boxes
-    of an image stay in the order of the rows.  Images that `locate` does not know are
-    left out and counted in the schema's metadata, as "missing"."""
+    """Rows of boxes (`SIZED`) -> one row an image (`RECORD`), in the order of ids; the
+    boxes of an image stay in the order of the rows.  Images that `locate` does not know
+    are left out and counted in the schema's metadata, as "missing"."""
     rows = rows.sort_by("image_id").combine_chunks()
     ids, labels = (rows[name].chunk(0) for name in ("image_id", "label"))
     codes = ids.dictionary_encode().indices.to_numpy()
@@ -121,12 +138,20 @@ def group(rows, locate):
     corners = np.stack([rows[name].to_numpy() for name in BOX], 1).ravel()
     boxes = pa.FixedSizeListArray.from_arrays(pa.array(corners), 4)
     first = ids.take(pa.array(starts))
+    sizes = [_agreed(rows[field.name].to_numpy(), starts) for field in SIZES]
     table = pa.Table.from_arrays(
         [first, *locate(first), pa.ListArray.from_arrays(offsets, boxes),
-         pa.ListArray.from_arrays(offsets, labels)], schema=RECORD)
+         pa.ListArray.from_arrays(offsets, labels), *sizes], schema=RECORD)
     there = table.filter(table["path"].is_valid())
     missing = table.num_rows - there.num_rows
     return there.replace_schema_metadata({"missing": str(missing)})
+
+
+def _agreed(numbers, starts):
+    """The number that all rows of an image have, an image begins at each of `starts`; -1
+    where they differ."""
+    low, high = (f.reduceat(numbers, starts) for f in (np.minimum, np.maximum))
+    return pa.array(np.where(low == high, low, -1), pa.int32())
 
 
 @contextmanager
@@ -155,13 +180,14 @@ def _read_json(path):
 
 
 def build_index(folder, batches, locate, area=(.02, .8), made_from="", what="the data"):
-    """Make an index of record batches (schema `ROW`) in `folder`, and return `folder`.
+    """Make an index of record batches (`ROW` or `SIZED`) in `folder`; return `folder`.
 
     `locate(ids)` gives three arrays, path, offset and size, with a null path for an image
     that is not there.  `made_from` identifies the source: with the same one, and the same
     area, an index that is there is left alone, and `batches`, an iterator, untouched.
     Raises ValueError, naming `what`, when no box is left."""
-    folder, source = Path(folder), {"made_from": made_from, "area": list(area)}
+    folder = Path(folder)
+    source = {"made_from": made_from, "area": list(area), "columns": RECORD.names}
     if source.items() <= _read_json(folder / "index.json").items():
         return folder
     counts = _spill_once(folder, batches, area, source)

@@ -7,24 +7,28 @@
                                    is the object; several masks are several objects
 
 In boxes.csv the corners are fractions of the picture; where there are columns width and
-height they are pixels.  An object is trained on as a box of Open Images is: its box is the
-hole, and cropped the exemplar.
+height they are pixels.  Masks in folders belong to images in folders of the same name, or
+else to the one image of their name.  An object is trained on as a box of Open Images is:
+its box is the hole, and cropped the exemplar.
+
+A photograph that its EXIF turns is used as its boxes are: where their width and height, or
+those of the mask, are the file's before it is turned, it stays as it is stored.
 """
 
-import csv
-import json
 import logging
+from collections import defaultdict
 from pathlib import Path
 
-from PIL import Image
-
+from pbe_lite.data import boxes
+from pbe_lite.data.annotations import Problem, coco_rows, csv_rows, is_text
 from pbe_lite.data.box_index import batched, build_index, fingerprint
+from pbe_lite.data.images import load, turn_upright
 from pbe_lite.data.open_images import load_open_images
+from pbe_lite.data.reading import to_levels
 from pbe_lite.data.records import Records
-from pbe_lite.data.shards import SUFFIXES, Folder
+from pbe_lite.data.shards import SUFFIXES, Folder, is_junk, picture_files
 
 logger = logging.getLogger("pbe_lite.data")
-CORNERS = ("x0", "y0", "x1", "y1")
 
 
 def find_layout(folder, split="train"):
@@ -46,102 +50,88 @@ def find_layout(folder, split="train"):
         "images/")
 
 
-def coco_rows(path):
-    """COCO's boxes, (left, top, width, height) in pixels, as (image, x0, y0, x1, y1,
-    label) in fractions, cut off at the picture's edge; crowds are left out.
+def pair_masks(folder, tell=lambda problem: None):
+    """{image, relative to folder/images: [its masks]}, in order, for all images.
 
-    Raises ValueError, naming the file, when it is no COCO JSON."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf8"))
-        images = {image["id"]: image for image in data["images"]}
-        names = {c["id"]: c["name"] for c in data.get("categories", [])}
-        for box in data["annotations"]:
-            image = images.get(box["image_id"])
-            if image is not None and not box.get("iscrowd"):
-                left, top, width, height = box["bbox"]
-                corners = (left, top, left + width, top + height)
-                label = names.get(box.get("category_id"), "object")
-                yield (image["file_name"], *_fractions(corners, image), label)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} must be COCO JSON with images (id, file_name, width, "
-                         "height) and annotations (image_id, bbox); "
-                         f"{type(error).__name__}: {error}") from None
-
-
-def _fractions(corners, size):
-    sides = (float(size["width"]), float(size["height"])) * 2
-    if min(sides) <= 0:
-        return (float("nan"),) * 4
-    return tuple(min(max(float(c) / s, 0), 1) for c, s in zip(corners, sides))
-
-
-def csv_table(path):
-    """(line number, row) of boxes.csv; ValueError, naming the file, without its columns."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [c for c in ("image", *CORNERS) if c not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path} must have a header with image,x0,y0,x1,y1; "
-                             f"{', '.join(missing)} is missing")
-        for row in reader:
-            yield reader.line_num, row
-
-
-def csv_rows(path):
-    """The rows of boxes.csv as (image, x0, y0, x1, y1, label), the corners in fractions.
-
-    Raises ValueError, naming file and line, for what is no number."""
-    for line, row in csv_table(path):
-        try:
-            corners = csv_corners(row)
-        except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
-        yield (row["image"], *corners, row.get("label") or "object")
-
-
-def csv_corners(row):
-    """(x0, y0, x1, y1) of a row of boxes.csv in fractions; pixels are cut off at the
-    picture's edge."""
-    corners = tuple(float(row[c]) for c in CORNERS)
-    return _fractions(corners, row) if row.get("width") else corners
-
-
-def pair_masks(folder):
-    """{image, relative to folder/images: [its masks]}, in order, for all images."""
-    images = folder / "images"
-    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES)
-    pairs = {path.relative_to(images).as_posix(): [] for path in paths}
-    names = {path.stem: path.relative_to(images).as_posix() for path in paths}
-    for mask in sorted((folder / "masks").iterdir()):
-        stem = mask.stem
-        while stem not in names and "_" in stem:
-            stem = stem.rpartition("_")[0]
-        if stem in names:
-            pairs[names[stem]].append(mask)
+    `tell` is called with each Problem: a mask of no image or of two, an image of no mask,
+    a name that is not in UTF-8."""
+    folder, pairs, names = Path(folder), {}, defaultdict(list)
+    for path in picture_files(folder / "images"):
+        if not is_text(str(path)):
+            tell(Problem("odd name", str(path), "it is not in UTF-8: rename the image"))
+            continue
+        pairs[path.as_posix()] = []
+        for key in (path.parent, path.stem), path.stem:
+            names[key].append(path.as_posix())
+    for mask in sorted((folder / "masks").rglob("*")):
+        parts = mask.relative_to(folder / "masks").parts
+        if any(map(is_junk, parts)) or mask.is_dir():
+            continue
+        image = _image_of(mask, Path(*parts).parent, names, tell)
+        if image:
+            pairs[image].append(mask)
+    for image, masks in pairs.items():
+        if not masks:
+            tell(Problem("image without mask", image, f"expected masks/{image}"))
     return pairs
 
 
-def mask_box(path):
-    """The box around what is white, as fractions, or None for a black mask.
+def _image_of(mask, parent, names, tell):
+    """The image that a mask belongs to, or None."""
+    if mask.suffix.lower() not in SUFFIXES:
+        return tell(Problem("unknown kind", str(mask), f"masks are {', '.join(SUFFIXES)}"))
+    found = _images_called(mask.stem, parent, names)
+    if not found:
+        text = f"images/{mask.stem}.jpg, or a name before the last '_' that is there"
+        return tell(Problem("mask without image", str(mask), f"expected {text}"))
+    if len(found) > 1:
+        return tell(Problem("mask of two images", str(mask), f"{' or '.join(found)}: put "
+                            "it in a folder of the image's folder's name"))
+    return found[0]
 
-    Raises OSError where it cannot be read."""
-    with Image.open(path) as image:
-        white = image.convert("L").point(lambda level: 255 * (level > 127))
-    box = white.getbbox()
-    return box and tuple(v / s for v, s in zip(box, white.size * 2))
+
+def _images_called(stem, parent, names):
+    """The images of that name, or of a name before one of its "_", the longest first; of
+    those in the mask's own folder, if it has one, before those anywhere."""
+    parts = stem.split("_")
+    stems = ["_".join(parts[:i]) for i in range(len(parts), 0, -1)]
+    beside = [(parent, s) for s in stems if (parent, s) in names]
+    anywhere = [(parent, s) if (parent, s) in names else s for s in stems if s in names]
+    keys = (beside if parent.parts else []) + anywhere
+    return names[keys[0]] if keys else []
+
+
+def read_mask_file(path):
+    """A mask file -> (H, W) uint8, upright, 255 = the object.
+
+    Raises UnreadableImage where it cannot be read, ValueError where it is no clear mask,
+    see `reading.to_levels`."""
+    return to_levels(turn_upright(load(path.read_bytes(), str(path))))
+
+
+def mask_box(path):
+    """The box around what is white, as fractions, or None where nothing is and for what
+    is no clear mask.
+
+    Raises UnreadableImage where it cannot be read."""
+    try:
+        return boxes.mask_box(read_mask_file(path) > 127)
+    except ValueError:
+        return None
 
 
 def mask_rows(folder):
-    """One row a mask.  What cannot be read is logged and left out."""
+    """One row a mask.  What is no mask is logged and left out."""
     for image, masks in pair_masks(folder).items():
         for mask in masks:
             try:
-                box = mask_box(mask)
-            except (OSError, SyntaxError) as error:
+                marked = read_mask_file(mask) > 127
+                box = boxes.mask_box(marked)
+            except (OSError, ValueError) as error:
                 logger.warning("skipped mask %s: %s", mask, error)
                 continue
-            if box:
-                yield (image, *box, "object")
+            height, width = marked.shape
+            yield (image, *box, "object", width, height)
 
 
 def load_data(folder, split="train", area=(.02, .8), index=None):
@@ -160,5 +150,7 @@ def load_data(folder, split="train", area=(.02, .8), index=None):
         mask_rows(folder)
     images = Folder(folder / "images", suffix="")
     index = Path(index or folder / f"index-{area[0]:g}-{area[1]:g}")
-    build_index(index, batched(rows), images.locate, area, fingerprint(path), str(folder))
+    made_from = [path, folder / "images"] if layout == "masks" else [path]
+    build_index(index, batched(rows), images.locate, area, fingerprint(*made_from),
+                str(folder))
     return Records(index, images)

@@ -8,20 +8,13 @@ Bezier mask; see `bezier_points` for its construction.
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pbe_lite.data.boxes import check_box, to_pixels
+
 JITTER = 1 / 512, 5 / 512  # the paper jitters by 1 to 5 pixels of a 512 px picture
 
 
 def _height_width(size):
     return (size, size) if np.isscalar(size) else tuple(size)
-
-
-def check_box(box):
-    """Raise ValueError unless box is four fractions with x0 < x1 and y0 < y1."""
-    x0, y0, x1, y1 = box
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise ValueError(
-            f"box must be (x0, y0, x1, y1), 0 <= x0 < x1 <= 1, the same for y; got {box}"
-        )
 
 
 def polygon_mask(points, size):
@@ -37,9 +30,9 @@ def box_mask(box, size):
     """A rectangle; a pixel is in the hole when its centre is, and at least one pixel is."""
     check_box(box)
     height, width = _height_width(size)
-    x0, y0, x1, y1 = np.round(np.array(box) * (width, height, width, height)).astype(int)
+    x0, y0, x1, y1 = to_pixels(box, (width, height))
     mask = np.zeros((height, width), np.float32)
-    mask[min(y0, height - 1):max(y1, y0 + 1), min(x0, width - 1):max(x1, x0 + 1)] = 1
+    mask[y0:y1, x0:x1] = 1
     return mask
 
 

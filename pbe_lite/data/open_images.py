@@ -1,15 +1,19 @@
 """Open Images' own layout, of photographs or of the miniature world.
 
     folder/train/<ImageID>.jpg                or shards of images, see `shards`
+ or folder/train_0/ to train_f/               as the archives unpack, there or in train/
     folder/train-annotations-bbox.csv         one row a box, coordinates as fractions
     folder/class-descriptions-boxable.csv     LabelName,DisplayName
     folder/index-train-0.02-0.8/              made from these at the first call
 
+Boxes are of the pixels as they are stored: an EXIF orientation is not followed, which
+would turn the picture and not its boxes.  Groups of objects (IsGroupOf) count as boxes.
 The miniature world is written in this layout too, so that the lite run goes through the
 very loader that the full run uses.
 """
 
 import csv
+import io
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +22,7 @@ from PIL import Image
 from pyarrow import csv as arrow_csv
 from tqdm.auto import tqdm
 
+from pbe_lite.data.annotations import read_text
 from pbe_lite.data.box_index import ROW, build_index, fingerprint, whole
 from pbe_lite.data.records import Records
 from pbe_lite.data.shards import open_images
@@ -38,12 +43,20 @@ def find_csv(folder, pattern):
 
 
 def class_names(path):
-    """{code: display name}; the CSV may have a header."""
-    with open(path, newline="", encoding="utf8") as f:
-        return {row[0]: row[1] for row in csv.reader(f) if row and row[0] != "LabelName"}
+    """{code: display name}; the CSV may have a header.
+
+    Raises ValueError, naming the line, for a row without a name."""
+    names = {}
+    for line, row in enumerate(csv.reader(io.StringIO(read_text(path), newline="")), 1):
+        if row and len(row) < 2:
+            raise ValueError(f"{path}, line {line}: expected LabelName,DisplayName; "
+                             f"got {row[0]!r}")
+        if row and row[0] != "LabelName":
+            names[row[0]] = row[1]
+    return names
 
 
-def csv_rows(path, names):
+def csv_batches(path, names):
     """Batches (schema `box_index.ROW`) of an annotations CSV, `BLOCK` bytes at a time.
 
     names: {code: display name}; a class that is not in it keeps its code.  Columns other
@@ -79,10 +92,11 @@ def load_open_images(folder, split="train", area=(.02, .8), index=None):
     classes = find_csv(folder, "*class-descriptions*.csv")
     images = open_images(folder / split)
     index = Path(index or folder / f"index-{split}-{area[0]:g}-{area[1]:g}")
-    build_index(index, csv_rows(boxes, class_names(classes)), images.locate, area,
-                fingerprint(boxes, classes, *images.files()), f"{split} in {folder}")
+    build_index(index, csv_batches(boxes, class_names(classes)), images.locate, area,
+                fingerprint(boxes, classes, *images.files(), deep=False),
+                f"{split} in {folder}")
     alphas = folder / f"{split}-alpha"  # the miniature world's
-    return Records(index, images, alphas if alphas.is_dir() else None)
+    return Records(index, images, alphas if alphas.is_dir() else None, upright=False)
 
 
 def write_tabletop(folder, seeds, size=128, split="train"):

@@ -1,52 +1,58 @@
 """Images with boxes, by number, in any order; and a log of those that cannot be read."""
 
 import csv
-import io
 import logging
 import os
 import socket
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from pbe_lite.data.box_index import open_index
+from pbe_lite.data.images import UnreadableImage, finish, load, orientation
 
 logger = logging.getLogger("pbe_lite.data")
 
 
-class UnreadableImage(OSError):
-    """An image that is missing, empty, cut off or none; `image_id` says which."""
+def orient(image, size, upright=True):
+    """(whether to turn `image` upright, why its boxes are not certain or None).
 
-    def __init__(self, message, image_id=""):
-        super().__init__(message)
-        self.image_id = image_id
+    image: as `images.load` gives it; size: (width, height) of the picture that its boxes
+    were drawn on, 0 where nobody says, -1 where that is contradictory; upright: whether
+    boxes without a size are of the upright picture, or of the pixels as they are stored."""
+    turn, stored = orientation(image), image.size
+    shown = stored[::-1] if turn > 4 else stored
+    if size == (0, 0):
+        return upright, None
+    if min(size) < 0:
+        return upright, "its boxes are of several images, or of several sizes of this one"
+    if size in (stored, shown):
+        fits = [size == stored, size == shown]
+    else:
+        fits = [same_shape(size, stored), same_shape(size, shown)]
+    if not any(fits):
+        return upright, f"its boxes are of {size[0]} x {size[1]}, the file is " \
+                        f"{shown[0]} x {shown[1]}"
+    if all(fits) and turn != 1:
+        return upright, f"EXIF turns it (orientation {turn}), whether before or after " \
+                        "its boxes were drawn is not certain: save it turned"
+    return fits[1], None
 
 
-def decode(data, name=""):
-    """The bytes of an image file -> a PIL image, turned upright.
-
-    Raises UnreadableImage, naming `name`, for anything else."""
-    if not data:
-        raise UnreadableImage(f"{name}: empty", name)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # decoders of damaged files raise almost anything
-        reason = "no image" if isinstance(error, UnidentifiedImageError) else error
-        raise UnreadableImage(f"{name}: {reason}", name) from error
+def same_shape(size, other):
+    """Whether two sizes (width, height) are of one picture, enlarged or not, to 2 px."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= 2 * max(other)
 
 
 class Records:
-    """`records[i]`: a dict of `image_id`; `image`, a PIL image read when it is asked for;
-    `boxes`, N times x0, y0, x1, y1 as fractions; `labels`, N names.
+    """`records[i]`: a dict of `image_id`; `image`, an RGB PIL image read when it is asked
+    for; `boxes`, N times x0, y0, x1, y1 as fractions; `labels`, N names; and `fault` where
+    it is not certain that the boxes are of this picture: then it is not for training.
 
-    `dataset` is the index as a `datasets.Dataset`, without the images; `info` is the
-    content of index.json.  `records[i]` raises UnreadableImage where the image cannot be
-    read, IndexError beyond the end."""
+    upright: see `orient`.  `dataset` is the index as a `datasets.Dataset`, without the
+    images; `info` is the content of index.json.  `records[i]` raises UnreadableImage where
+    the image cannot be read, IndexError beyond the end."""
 
-    def __init__(self, index, images, alphas=None):
-        self.images, self.alphas = images, alphas
+    def __init__(self, index, images, alphas=None, upright=True):
+        self.images, self.alphas, self.upright = images, alphas, upright
         self.dataset, self.info = open_index(index)
 
     def __len__(self):
@@ -54,24 +60,30 @@ class Records:
 
     def __getitem__(self, i):
         row = self.dataset[i]
-        path, offset, size = row.pop("path"), row.pop("offset"), row.pop("size")
+        path, size = row.pop("path"), (row.pop("width"), row.pop("height"))
+        place = path, row.pop("offset"), row.pop("size")
         try:
-            data = self.images.read(path, offset, size)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UnreadableImage(f"{path}: {reason}", row["image_id"]) from error
-        try:
-            return {**row, "image": decode(data, path), **self._alpha(row["image_id"])}
+            stored = load(self._read(place), path)
+            upright, fault = orient(stored, size, self.upright)
+            image = finish(stored, path, upright)
+            alpha = self._alpha(row["image_id"])
         except UnreadableImage as error:
             error.image_id = row["image_id"]
             raise
+        return {**row, "image": image, **alpha, **({"fault": fault} if fault else {})}
 
+    def _read(self, place):
+        try:
+            return self.images.read(*place)
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableImage(f"{place[0]}: {reason}") from error
 
     def _alpha(self, image_id):
         """{"alpha": the object's alpha as a grey PIL image} where there are such files."""
         if self.alphas is None:
             return {}
-        return {"alpha": decode((self.alphas / f"{image_id}.png").read_bytes(), image_id)}
+        return {"alpha": load((self.alphas / f"{image_id}.png").read_bytes(), image_id)}
 
 
 class Skipped:

@@ -1,4 +1,4 @@
-"""Where images lie: files in a folder, or shards of many images, tar or Parquet.
+"""Where images lie: files in a folder or its sub-folders, or shards, tar or Parquet.
 
 `locate(ids)` says where each image is, as three Arrow arrays: path, relative to the
 folder, null for an image that is not there; offset; size.  The index keeps them, and
@@ -6,6 +6,7 @@ folder, null for an image that is not there; offset; size.  The index keeps them
 """
 
 import logging
+import os
 import tarfile
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -15,10 +16,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pbe_lite.data.annotations import is_text
+
 logger = logging.getLogger("pbe_lite.data")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+ARCHIVES = (".gz", ".tgz", ".zip", ".xz", ".bz2", ".zst")
+JUNK = ("__macosx", "thumbs.db", "desktop.ini")  # beside names that begin with a dot
 PLACE = pa.schema([("image_id", pa.string()), ("path", pa.string()),
                    ("offset", pa.int64()), ("size", pa.int64())])
+
+
+def is_junk(name):
+    """Whether a file or folder is one that macOS, Windows or Jupyter leaves behind."""
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def picture_files(root):
+    """The image files in `root` and its folders, as paths relative to it, in order."""
+    root = Path(root)
+    paths = [p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in SUFFIXES]
+    return sorted(p for p in paths if not any(map(is_junk, p.parts)))
 
 
 class Folder:
@@ -58,7 +75,17 @@ class _Shards:
         table = pa.concat_tables([self._table(shard) for shard in self.files()])
         if not table.num_rows:
             raise ValueError(f"no image in the *{self.suffix} files of {self.root}")
-        return table.combine_chunks()
+        return self._without_twins(table).combine_chunks()
+
+    def _without_twins(self, table):
+        """Ids that are there twice are logged and left out: which of them is meant?"""
+        counts = pc.value_counts(table["image_id"])
+        twins = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+        if not len(twins):
+            return table
+        logger.warning("%d images are there more than once in %s and left out: %s",
+                       len(twins), self.root, ", ".join(twins[:5].to_pylist()))
+        return table.filter(pc.invert(pc.is_in(table["image_id"], value_set=twins)))
 
     def _table(self, shard):
         """Of one shard; if it is damaged that is logged, and what came before counts."""
@@ -126,15 +153,50 @@ def _row_group(path, number):
     return pq.ParquetFile(path).read_row_group(number, columns=["image"])["image"]
 
 
-def open_images(root, suffix=".jpg"):
-    """The images in `root`: `Tars` or `Parquets` where there are such, else a `Folder`.
+class Folders(_Shards):
+    """Image files in sub-folders of `root`, by their name without suffix: train_0/ to
+    train_f/, as Open Images' archives unpack.  They are listed once, for the index."""
 
-    Raises FileNotFoundError when there is no such folder."""
+    suffix = "/"
+
+    def __init__(self, root, folders):
+        super().__init__(root)
+        self.folders = folders
+
+    def files(self):
+        return self.folders
+
+    def _list(self, folder):
+        for entry in os.scandir(folder):
+            name = Path(entry.name)
+            if name.suffix.lower() in SUFFIXES and not is_junk(name.name) \
+                    and is_text(name.name):
+                yield name.stem, f"{folder.name}/{name}", 0, -1
+
+    def read(self, path, offset=0, size=-1):
+        return (self.root / path).read_bytes()
+
+
+def open_images(root, suffix=".jpg"):
+    """The images in `root`: `Tars`, `Parquets` or `Folders` where there are such, else a
+    `Folder`; where there is no `root`, the folders beside it that begin with its name.
+
+    Raises FileNotFoundError when there is no such folder, and ValueError for archives
+    that must be unpacked first: of a compressed one no single picture can be read."""
     root = Path(root)
+    inside = list(islice(root.iterdir(), 1000)) if root.is_dir() else \
+        sorted(root.parent.glob(f"{root.name}_*"))
+    suffixes = {path.suffix.lower() for path in inside}
+    for kind in (Tars, Parquets):
+        if kind.suffix in suffixes and root.is_dir():
+            return kind(root)
+    folders = sorted(p for p in inside if p.is_dir() and not is_junk(p.name))
+    if folders and not suffixes & set(SUFFIXES):
+        return Folders(folders[0].parent, folders)
+    archives = [path for path in inside if path.suffix.lower() in ARCHIVES]
+    if archives and not suffixes & set(SUFFIXES):
+        raise ValueError(f"{archives[0]} must be unpacked first: tar -xf "
+                         f"{archives[0].name} in {archives[0].parent}, and so the others")
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: expected images or shards in it")
-    found = {path.suffix for path in islice(root.iterdir(), 1000)}
-    for kind in (Tars, Parquets):
-        if kind.suffix in found:
-            return kind(root)
     return Folder(root, suffix)

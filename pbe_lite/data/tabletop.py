@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pbe_lite.config import DATA, SPRITES
+from pbe_lite.data.boxes import mask_box
 
 HELD_OUT_SEEDS = range(500)  # scenes never trained on; training uses seeds from 1000
 FIRST_TRAINING_SEED = 1000
@@ -169,7 +170,7 @@ class Scene:
         shaded = plate * (1 - self._shadow(x, y, alpha))[..., None]
         picture = colour + shaded * (1 - alpha)[..., None]
         to_bytes = lambda a: (255 * np.clip(a * light, 0, 1) + .5).astype(np.uint8)
-        return Render(to_bytes(picture), to_bytes(plate), alpha, _tight_box(alpha))
+        return Render(to_bytes(picture), to_bytes(plate), alpha, mask_box(alpha))
 
     def _table(self, x, y):
         """The unlit wall and floor, (S, S, 3); x: (1, S), y: (S, 1)."""
@@ -204,7 +205,7 @@ class Scene:
 
     def _shadow(self, x, y, alpha):
         """Darkness 0..1 of a soft shadow at the object's foot, away from the light."""
-        x0, _, x1, y1 = _tight_box(alpha)
+        x0, _, x1, y1 = mask_box(alpha)
         width = (x1 - x0) / 2
         cx, cy = (x0 + x1) / 2 - .35 * self.side * width, y1 - .012
         d = ((x - cx) / (width * 1.05)) ** 2 + ((y - cy) / (.3 * width + .01)) ** 2
@@ -217,11 +218,3 @@ def _draw_pose(rng, horizon):
     lowest, highest = .97 - scale / 2, horizon + .1 - scale / 3
     y = rng.uniform(min(max(highest, .03 + scale / 2), lowest), lowest)
     return Pose(x, y, scale, rng.uniform(-30, 30), bool(rng.integers(2)))
-
-
-def _tight_box(alpha):
-    """(x0, y0, x1, y1) as fractions: the smallest box around alpha > .5."""
-    rows, columns = np.flatnonzero(alpha.max(1) > .5), np.flatnonzero(alpha.max(0) > .5)
-    size = len(alpha)
-    return tuple(float(v) / size for v in
-                 (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))

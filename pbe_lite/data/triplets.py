@@ -7,47 +7,31 @@ image that cannot be read is skipped: another, drawn from the same key, stands i
 
 import numpy as np
 import torch
-from PIL import Image
 
-from pbe_lite.data.augmentation import augment_exemplar, squash
+from pbe_lite.data.augmentation import augment_exemplar
+from pbe_lite.data.boxes import box_within
+from pbe_lite.data.images import (
+    CLIP_MEAN,
+    CLIP_STD,
+    UnreadableImage,
+    crop_box,
+    squash,
+    to_alpha,
+    to_clip,
+    to_signed,
+)
 from pbe_lite.data.masks import box_mask, random_hole
-from pbe_lite.data.records import UnreadableImage
+
+__all__ = ["CLIP_MEAN", "CLIP_STD", "Triplets", "crop_box", "crop_to_square", "cut_square",
+           "sample_rng", "square_crop", "to_clip", "to_signed"]  # some for the lessons
 
 SUBSTITUTE = 2  # the purpose of the generator that draws another record
 TRIES = 100
-CLIP_MEAN = np.float32((.48145466, .4578275, .40821073))
-CLIP_STD = np.float32((.26862954, .26130258, .27577711))
 
 
 def sample_rng(seed, epoch, index, purpose=0):
     """The generator of one sample; `purpose` separates triplet, noise, ..."""
     return np.random.default_rng([seed, epoch, index, purpose])
-
-
-def to_signed(array):
-    """(H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(array)).permute(2, 0, 1) / 127.5 - 1
-
-
-def to_alpha(picture, size):
-    """A grey PIL image -> (1, size, size) float32 in 0..1."""
-    small = picture.convert("L").resize((size, size), Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(small, np.float32) / 255)[None]
-
-
-def to_clip(array):
-    """(H, W, 3) uint8 -> (3, H, W) float32, normalised as CLIP expects."""
-    normal = (np.asarray(array, np.float32) / 255 - CLIP_MEAN) / CLIP_STD
-    return torch.from_numpy(normal).permute(2, 0, 1).contiguous()
-
-
-def crop_box(image, box):
-    """The part of a PIL image inside `box` (fractions), at least one pixel large; its
-    pixels are those that `box_mask` marks."""
-    w, h = image.size
-    x0, y0 = min(w - 1, round(box[0] * w)), min(h - 1, round(box[1] * h))
-    x1, y1 = max(x0 + 1, round(box[2] * w)), max(y0 + 1, round(box[3] * h))
-    return image.crop((x0, y0, x1, y1))
 
 
 def square_crop(size, box, rng):
@@ -76,11 +60,7 @@ def cut_square(image, box, window):
     authors do."""
     if window is None:
         return image, box
-    left, top, right, bottom = window
-    w, h = image.size
-    moved = np.array([box[0] * w - left, box[1] * h - top,
-                      box[2] * w - left, box[3] * h - top]) / (right - left)
-    return image.crop(window), tuple(np.clip(moved, 0, 1))
+    return image.crop(window), box_within(box, image.size, window)
 
 
 class Triplets(torch.utils.data.Dataset):
@@ -104,7 +84,10 @@ class Triplets(torch.utils.data.Dataset):
         rng = sample_rng(self.seed, epoch, index, SUBSTITUTE)
         for _ in range(TRIES):
             try:
-                return self.records[index]
+                record = self.records[index]
+                if "fault" in record:
+                    raise UnreadableImage(record["fault"], record["image_id"])
+                return record
             except UnreadableImage as error:
                 if self.skipped:
                     self.skipped.note(error)
@@ -112,14 +95,23 @@ class Triplets(torch.utils.data.Dataset):
         raise UnreadableImage(f"{TRIES} images in a row cannot be read; what is wrong says "
                               "python -m pbe_lite check-data")
 
+    def _alpha(self, record):
+        """The object's alpha, where the preset asks for it, else None."""
+        if not self.preset.alpha_weight:
+            return None
+        if "alpha" not in record:
+            raise ValueError("a preset with alpha_weight needs the alpha of every object; "
+                             f"{record['image_id']} has none")
+        return record["alpha"]
+
     def __getitem__(self, key):
         epoch, index = key
         rng = sample_rng(self.seed, epoch, index)
         record = self.record(epoch, index)
         i = int(rng.integers(len(record["boxes"])))
-        image, box = record["image"].convert("RGB"), record["boxes"][i]
+        image, box = record["image"], record["boxes"][i]
         exemplar = crop_box(image, box)
-        alpha = record["alpha"] if self.preset.alpha_weight else None
+        alpha = self._alpha(record)
         window = square_crop(image.size, box, rng)
         image, box = cut_square(image, box, window)
         alpha = alpha and cut_square(alpha, box, window)[0]

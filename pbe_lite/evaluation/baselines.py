@@ -16,8 +16,8 @@ from scipy.sparse.linalg import spsolve
 from torch.nn import functional as F
 
 from pbe_lite.config import WEIGHTS
-from pbe_lite.crop_and_paste import hole_box
-from pbe_lite.data.triplets import CLIP_MEAN, CLIP_STD
+from pbe_lite.data.boxes import bounding_box
+from pbe_lite.data.images import CLIP_MEAN, CLIP_STD
 from pbe_lite.models import clip as lite_clip
 from pbe_lite.models.autoencoder import PatchCodec
 from pbe_lite.models.unet import denoise
@@ -25,7 +25,7 @@ from pbe_lite.models.unet import denoise
 
 def copy_paste(image, hole, exemplar):
     """The exemplar, background and all, squashed to the hole's box and cut to its shape."""
-    x0, y0, x1, y1 = hole_box(hole)
+    x0, y0, x1, y1 = bounding_box(hole)
     patch = exemplar.convert("RGB").resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)
     pasted = image.copy()
     pasted[y0:y1, x0:x1] = np.asarray(patch)
@@ -127,7 +127,7 @@ def blended_diffusion(prior, images, holes, names, noise, guidance_scale=3.0, st
     source = prior.codec.encode(images).latent_dist.mode() \
         * prior.codec.config.scaling_factor
     inside = F.adaptive_max_pool2d(holes.float(), source.shape[-2:])
-    boxes = [hole_box(hole[0].numpy() > .5) for hole in holes]
+    boxes = [bounding_box(hole[0].numpy() > .5) for hole in holes]
     condition, summary = _condition(prior, [""] * len(names) + list(names))
     prior.scheduler.set_timesteps(steps)
     timesteps, z = prior.scheduler.timesteps, noise

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pbe_lite import crop_and_paste
+from pbe_lite.data.boxes import around, mask_box
+from pbe_lite.data.images import crop_box
 from pbe_lite.data.masks import box_mask
 from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Render, Scene, object_names
-from pbe_lite.data.triplets import crop_box
 from pbe_lite.evaluation import metrics
 from pbe_lite.evaluation.baselines import copy_paste
 
@@ -71,14 +71,7 @@ def make_pair(index, size=128, grow=.1):
                 copy_paste(before.image, hole, exemplar), pasted_alpha)
 
 
-def around(boxes, grow=0):
-    """The box around boxes, each side moved outwards by `grow` of its length."""
-    low, high = np.min(boxes, 0)[:2], np.max(boxes, 0)[2:]
-    margin = grow * (high - low)
-    return (*np.maximum(low - margin, 0), *np.minimum(high + margin, 1))
-
-
 def _changed(render):
     """The box around everything that the object and its shadow change by 8 levels."""
     changed = metrics.distance(render.image, render.clean) > 8
-    return tuple(np.divide(crop_and_paste.hole_box(changed), len(changed)))
+    return mask_box(changed)

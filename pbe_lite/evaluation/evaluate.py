@@ -15,14 +15,12 @@ from tqdm.auto import tqdm
 
 from pbe_lite import crop_and_paste
 from pbe_lite.config import RESULTS, WEIGHTS
-from pbe_lite.data.augmentation import squash
+from pbe_lite.data.images import squash, to_bytes, to_clip, to_signed
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene, object_names
-from pbe_lite.data.triplets import to_clip, to_signed
 from pbe_lite.evaluation import metrics
 from pbe_lite.evaluation.baselines import blended_diffusion, load_prior, poisson_blend
 from pbe_lite.evaluation.benchmark import PAIRS, SPLITS, make_pair
 from pbe_lite.models.clip import embed, load_clip, text_features
-from pbe_lite.pipeline import to_bytes
 
 GALLERY_SEEDS = range(500, 508)  # neither in a pair nor in training
 REFERENCES = 1000  # real scenes a split that CLIP-FID and QS compare with

@@ -12,9 +12,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from pbe_lite.config import WEIGHTS
-from pbe_lite.data.augmentation import squash
-from pbe_lite.data.tabletop import object_names
-from pbe_lite.data.triplets import crop_box, to_clip
+from pbe_lite.data.images import crop_box, squash, to_clip
 
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 
@@ -24,9 +22,8 @@ def caption(name):
     return f"a picture of a {name}" if name else ""
 
 
-def build_tokenizer(max_length, names=None):
-    """A word-level tokenizer over the captions of names, by default of all objects."""
-    names = object_names() if names is None else names
+def build_tokenizer(max_length, names):
+    """A word-level tokenizer over the captions of `names`, all that it may meet."""
     words = sorted({w for n in names for w in caption(n).split()})
     vocabulary = {w: i for i, w in enumerate([*SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -38,7 +35,7 @@ def build_tokenizer(max_length, names=None):
         unk_token="[UNK]", bos_token="[BOS]", eos_token="[EOS]")
 
 
-def build_clip(preset, names=None):
+def build_clip(preset, names):
     """An untrained CLIPModel of the preset's size, and its tokenizer over `names`."""
     tokenizer = build_tokenizer(
         preset.clip["text_config"]["max_position_embeddings"], names)

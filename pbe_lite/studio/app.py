@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from pbe_lite.config import RUNS
+from pbe_lite.data.boxes import grow_box
 from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Scene
-from pbe_lite.evaluation.benchmark import around
 from pbe_lite.studio import session
 from pbe_lite.studio.controls import (
     COLUMN,
@@ -129,7 +129,7 @@ class Studio(widgets.VBox):
     def _scene_and_box(self, seed):
         """A scene and the box of its object, grown: what `MaskPainter` takes."""
         scene = Scene(seed).render(self.size)
-        return scene.image, around((scene.box,), .15)
+        return scene.image, grow_box(scene.box, .15)
 
     def show_scene(self, seed):
         """Edit a scene of the miniature world, its object's box as the hole."""

@@ -6,7 +6,7 @@ import io
 import ipywidgets as widgets
 from PIL import Image
 
-from pbe_lite import crop_and_paste
+from pbe_lite.data.reading import read_image
 from pbe_lite.studio.session import png, shrink
 
 COLUMN = {"width": "100%", "max_width": "370px", "overflow": "visible"}
@@ -24,7 +24,7 @@ def read_upload(files):
     try:
         with Image.open(io.BytesIO(bytes(file["content"]))) as image:
             image.load()
-            return crop_and_paste.read_image(image, file["name"])
+            return read_image(image, file["name"])
     except (OSError, SyntaxError, Image.DecompressionBombError):
         raise ValueError(f"{file['name']} cannot be read: it is no picture, or a broken "
                          "one; PNG, JPEG and WebP are fine") from None

@@ -5,8 +5,8 @@ import numpy as np
 from PIL import Image
 from traitlets import Int
 
+from pbe_lite.data.images import crop_box
 from pbe_lite.data.tabletop import Scene, object_names
-from pbe_lite.data.triplets import crop_box
 from pbe_lite.studio.controls import COLUMN, ROW, WIDE, button, notice, uploader
 from pbe_lite.studio.mask_painter import Gallery, MaskPainter
 

@@ -10,8 +10,9 @@ import ipywidgets as widgets
 import numpy as np
 from traitlets import Bool, Bytes, Int, List, Unicode
 
-from pbe_lite import crop_and_paste, plots
-from pbe_lite.data.masks import check_box
+from pbe_lite import plots
+from pbe_lite.data.boxes import check_box, mask_box
+from pbe_lite.data.reading import read_image
 from pbe_lite.studio import strokes
 from pbe_lite.studio.controls import COLUMN, WIDE
 from pbe_lite.studio.session import png, shrink
@@ -102,14 +103,14 @@ class MaskPainter(widgets.VBox):
     @property
     def box(self):
         """(x0, y0, x1, y1) around the mask, fractions; ValueError when it is empty."""
-        return strokes.mask_box(self.mask)
+        return mask_box(self.mask)
 
     def reset(self, image, box=BOX):
         """Another picture, the hole a box again, nothing to undo."""
         self._show(image, box)
 
     def _show(self, image, box=None):
-        image, history = crop_and_paste.read_image(image), self.history
+        image, history = read_image(image), self.history
         if box is not None:
             history = strokes.add(strokes.History(()), {"kind": "frame", "box": box})
         self._image, self.history, self._shown = image, history, shrink(image, SHOWN)

@@ -17,8 +17,10 @@ from PIL import Image
 
 from pbe_lite import crop_and_paste
 from pbe_lite.config import ARMS, WEIGHTS
+from pbe_lite.data.images import resize, resize_hole, to_bytes
+from pbe_lite.data.reading import read_image, read_mask
 from pbe_lite.evaluation.baselines import copy_paste
-from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
+from pbe_lite.pipeline import PaintByExamplePipeline
 
 COPY_PASTE = "copy-paste"
 ONE_AT_A_TIME = threading.Lock()  # two Studios may hold the same pipeline
@@ -63,11 +65,11 @@ def ask(image, mask, exemplar, **options):
     """A `Question` from whatever the pipeline takes.
 
     Raises ValueError for an empty hole and for one that covers everything."""
-    image = crop_and_paste.read_image(image)
+    image = read_image(image)
     if not np.asarray(mask).any():
         raise ValueError("the hole is empty: mark one on the picture first")
-    hole = crop_and_paste.read_mask(mask, image.shape[:2])
-    exemplar = Image.fromarray(crop_and_paste.read_image(exemplar, "exemplar"))
+    hole = read_mask(mask, image.shape[:2])
+    exemplar = Image.fromarray(read_image(exemplar, "exemplar"))
     return Question(image, hole, exemplar, **options)
 
 
@@ -136,8 +138,8 @@ def previewer(pipe, question):
     """A function from latents (B, c, h, w) to a picture (S, S, 3) uint8: the square that
     the model sees, its hole filled with the first sample as it stands."""
     window, side = crop_and_paste.hole_window(question.hole), pipe.resolution
-    square = crop_and_paste.resize(crop_and_paste.crop(question.image, window), side)
-    hole = crop_and_paste.resize_hole(crop_and_paste.crop(question.hole, window), side)
+    square = resize(crop_and_paste.crop(question.image, window), side)
+    hole = resize_hole(crop_and_paste.crop(question.hole, window), side)
 
     def show(latents):
         painted = to_bytes(pipe.decode(latents[:1]))[0]

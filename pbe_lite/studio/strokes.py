@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pbe_lite.crop_and_paste import hole_box
 from pbe_lite.data.masks import box_mask, polygon_mask, strokes_mask
 
 
@@ -121,17 +120,6 @@ _DRAW = {
     "clear": lambda mask, mark: np.zeros_like(mask),
     "array": _array,
 }
-
-
-def mask_box(mask):
-    """(x0, y0, x1, y1), fractions: the smallest box around a mask (H, W), 1 = inside.
-
-    Raises ValueError for an empty mask."""
-    if not (mask > .5).any():
-        raise ValueError("nothing is marked")
-    height, width = mask.shape
-    return tuple(float(v) for v in
-                 np.divide(hole_box(mask > .5), (width, height, width, height)))
 
 
 def pack(mask):

@@ -17,9 +17,9 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch.nn import functional as F
 
 from pbe_lite.config import ARMS, Arm  # noqa: F401
-from pbe_lite.data.augmentation import squash
+from pbe_lite.data.images import squash, to_alpha, to_signed
 from pbe_lite.data.records import Skipped
-from pbe_lite.data.triplets import Triplets, sample_rng, to_alpha, to_signed
+from pbe_lite.data.triplets import Triplets, sample_rng
 from pbe_lite.models import clip as lite_clip
 from pbe_lite.models.unet import (
     build_unet,

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pbe_lite.data.augmentation import squash
-from pbe_lite.data.triplets import crop_box, sample_rng, to_clip, to_signed
+from pbe_lite.data.boxes import grow_box
+from pbe_lite.data.images import crop_box, squash, to_clip, to_signed
+from pbe_lite.data.tabletop import object_names
+from pbe_lite.data.triplets import sample_rng
 from pbe_lite.models import clip as lite_clip
 from pbe_lite.models.autoencoder import PatchCodec
 
@@ -44,15 +46,11 @@ class Contrastive(Objective):
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
-        self.model, self.tokenizer = lite_clip.build_clip(preset)
+        self.model, self.tokenizer = lite_clip.build_clip(preset, object_names())
 
     def sample(self, epoch, index):
         rng, record = sample_rng(self.seed, epoch, index), self.records[index]
-        x0, y0, x1, y1 = record["boxes"][0]
-        a, b, c, d = rng.uniform(0, .3, 4)
-        w, h = x1 - x0, y1 - y0
-        box = (max(0, x0 - a * w), max(0, y0 - b * h),
-               min(1, x1 + c * w), min(1, y1 + d * h))
+        box = grow_box(record["boxes"][0], rng.uniform(0, .3, 4))
         crop = squash(crop_box(record["image"], box), self.preset.exemplar_size)
         crop = crop[:, ::-1] if rng.uniform() < .5 else crop
         text = lite_clip.caption(record["labels"][0])
