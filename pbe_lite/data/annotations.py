@@ -111,7 +111,8 @@ def _coco_images(entries, path, tell):
     """{id: (file name, width, height, whether the id is there once)}."""
     images = {}
     for entry in entries:
-        where, name = f"{path}, image {entry['id']}", entry["file_name"]
+        where = f"{path}, image {entry['id']}"
+        name = entry["file_name"]
         image = (name, entry.get("width"), entry.get("height"), True)
         before = images.get(entry["id"], image)
         if not is_text(name):

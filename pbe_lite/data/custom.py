@@ -58,7 +58,9 @@ def pair_masks(folder, tell=lambda problem: None):
 
     `tell` is called with each Problem: a mask of no image or of two, an image of no mask,
     a name that is not in UTF-8."""
-    folder, pairs, names = Path(folder), {}, defaultdict(list)
+    folder = Path(folder)
+    pairs = {}
+    names = defaultdict(list)  # {(folder, name): images}, and {name: images} of any folder
     for path in picture_files(folder / "images"):
         if not is_text(str(path)):
             tell(Problem("odd name", str(path), "it is not in UTF-8: rename the image"))
