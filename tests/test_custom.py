@@ -144,6 +144,15 @@ def test_a_folder_of_no_layout_is_told_what_was_looked_for(folder):
         load_data(folder)
 
 
+def test_a_folder_of_two_layouts_is_not_guessed_at(folder):
+    write_csv(folder)
+    (folder / "._train-annotations-bbox.csv").write_bytes(b"\0")  # macOS leaves such
+    assert find_layout(folder)[0] == "csv"
+    write_masks(folder)
+    with pytest.raises(ValueError, match="holds boxes.csv, masks: which of them is meant"):
+        load_data(folder)
+
+
 # ---------------------------------------------------------------------------- COCO
 
 

@@ -91,9 +91,10 @@ def coco_rows(path, tell=stop):
         data = json.loads(read_text(path, tell))
         images = _coco_images(data["images"], path, tell)
         names = {c["id"]: str(c["name"]) for c in data.get("categories", [])}
-        for box in data["annotations"]:
+        for place, box in enumerate(data["annotations"]):
             crowds += bool(box.get("iscrowd"))
-            row = _coco_row(box, path, images, names, tell)
+            where = f"{path}, annotation {box.get('id', f'at place {place}')}"
+            row = _coco_row(box, path, where, images, names, tell)
             if row:
                 found += 1
                 yield row
@@ -110,7 +111,8 @@ def _coco_images(entries, path, tell):
     """{id: (file name, width, height, whether the id is there once)}."""
     images = {}
     for entry in entries:
-        where, name = f"{path}, image {entry['id']}", entry["file_name"]
+        where = f"{path}, image {entry['id']}"
+        name = entry["file_name"]
         image = (name, entry.get("width"), entry.get("height"), True)
         before = images.get(entry["id"], image)
         if not is_text(name):
@@ -124,9 +126,9 @@ def _coco_images(entries, path, tell):
     return images
 
 
-def _coco_row(box, path, images, names, tell):
+def _coco_row(box, path, where, images, names, tell):
     """The row of one annotation, or None where there is none."""
-    where, bbox = f"{path}, annotation {box.get('id')}", box.get("bbox")
+    bbox = box.get("bbox")
     if box["image_id"] not in images:
         return tell(Problem("no such image", where, f"image_id {box['image_id']}"))
     name, width, height, once = images[box["image_id"]]

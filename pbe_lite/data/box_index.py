@@ -87,7 +87,8 @@ def keep_boxes(rows, area, counts):
     included.
 
     counts: {"rows", "not_a_box", "boxes"}, added to."""
-    real, share = which_are_boxes(rows), box_area(*_corners(rows))
+    real = which_are_boxes(rows)
+    share = box_area(*_corners(rows))
     fits = real & (area[0] <= share) & (share <= area[1])
     counts["rows"] += len(real)
     counts["not_a_box"] += int((~real).sum())

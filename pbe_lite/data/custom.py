@@ -23,7 +23,7 @@ from pbe_lite.data import boxes
 from pbe_lite.data.annotations import Problem, coco_rows, csv_rows, is_text
 from pbe_lite.data.box_index import batched, build_index, fingerprint
 from pbe_lite.data.images import load, turn_upright
-from pbe_lite.data.open_images import load_open_images
+from pbe_lite.data.open_images import find_csvs, load_open_images
 from pbe_lite.data.reading import to_levels
 from pbe_lite.data.records import Records
 from pbe_lite.data.shards import SUFFIXES, Folder, is_junk, picture_files
@@ -34,16 +34,19 @@ logger = logging.getLogger("pbe_lite.data")
 def find_layout(folder, split="train"):
     """(name, what tells it): "open images", "coco", "csv" or "masks".
 
-    Raises FileNotFoundError, saying what was looked for, for a folder of no layout."""
+    Raises FileNotFoundError, saying what was looked for, for a folder of no layout, and
+    ValueError for one of several."""
     folder = Path(folder)
-    csvs = sorted(folder.glob(f"*{split}-annotations-bbox.csv"))
+    csvs = find_csvs(folder, f"*{split}-annotations-bbox.csv")
     own = {"coco": folder / "annotations.json", "csv": folder / "boxes.csv",
            "masks": folder / "masks"}
-    if csvs:
-        return "open images", csvs[0]
-    for name, path in own.items():
-        if path.exists():
-            return name, path
+    found = [("open images", path) for path in csvs]
+    found += [(name, path) for name, path in own.items() if path.exists()]
+    if len(found) > 1:
+        raise ValueError(f"folder {folder} holds {', '.join(p.name for _, p in found)}: "
+                         "which of them is meant?  Keep one")
+    if found:
+        return found[0]
     raise FileNotFoundError(
         f"folder {folder} holds no data: expected *{split}-annotations-bbox.csv (Open "
         "Images), annotations.json (COCO), boxes.csv or masks/, the last three beside "
@@ -55,7 +58,9 @@ def pair_masks(folder, tell=lambda problem: None):
 
     `tell` is called with each Problem: a mask of no image or of two, an image of no mask,
     a name that is not in UTF-8."""
-    folder, pairs, names = Path(folder), {}, defaultdict(list)
+    folder = Path(folder)
+    pairs = {}
+    names = defaultdict(list)  # {(folder, name): images}, and {name: images} of any folder
     for path in picture_files(folder / "images"):
         if not is_text(str(path)):
             tell(Problem("odd name", str(path), "it is not in UTF-8: rename the image"))

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from pbe_lite.data.annotations import read_text
 from pbe_lite.data.box_index import ROW, build_index, fingerprint, whole
 from pbe_lite.data.records import Records
-from pbe_lite.data.shards import open_images
+from pbe_lite.data.shards import is_junk, open_images
 from pbe_lite.data.tabletop import Scene, object_names
 
 COLUMNS = ("ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded "
@@ -34,9 +34,14 @@ CORNERS = ("XMin", "YMin", "XMax", "YMax")
 BLOCK = 16 << 20  # bytes of CSV in memory at a time
 
 
+def find_csvs(folder, pattern):
+    """The CSV files of the pattern, in order, without what systems leave behind."""
+    return sorted(path for path in Path(folder).glob(pattern) if not is_junk(path.name))
+
+
 def find_csv(folder, pattern):
     """The first CSV file of the pattern; FileNotFoundError where there is none."""
-    found = sorted(Path(folder).glob(pattern))
+    found = find_csvs(folder, pattern)
     if not found:
         raise FileNotFoundError(f"no {pattern} in {folder}: expected Open Images' layout")
     return found[0]

@@ -18,7 +18,8 @@ def orient(image, size, upright=True):
     image: as `images.load` gives it; size: (width, height) of the picture that its boxes
     were drawn on, 0 where nobody says, -1 where that is contradictory; upright: whether
     boxes without a size are of the upright picture, or of the pixels as they are stored."""
-    turn, stored = orientation(image), image.size
+    turn = orientation(image)
+    stored = image.size
     shown = stored[::-1] if turn > 4 else stored
     if size == (0, 0):
         return upright, None
@@ -60,7 +61,8 @@ class Records:
 
     def __getitem__(self, i):
         row = self.dataset[i]
-        path, size = row.pop("path"), (row.pop("width"), row.pop("height"))
+        size = row.pop("width"), row.pop("height")
+        path = row.pop("path")
         place = path, row.pop("offset"), row.pop("size")
         try:
             stored = load(self._read(place), path)

@@ -179,24 +179,30 @@ class Folders(_Shards):
 
 def open_images(root, suffix=".jpg"):
     """The images in `root`: `Tars`, `Parquets` or `Folders` where there are such, else a
-    `Folder`; where there is no `root`, the folders beside it that begin with its name.
+    `Folder`; where there is no `root`, the folders beside it called train_0 to train_f.
 
     Raises FileNotFoundError when there is no such folder, and ValueError for archives
     that must be unpacked first: of a compressed one no single picture can be read."""
     root = Path(root)
-    inside = list(islice(root.iterdir(), 1000)) if root.is_dir() else \
-        sorted(root.parent.glob(f"{root.name}_*"))
+    inside = list(islice(root.iterdir(), 1000)) if root.is_dir() else _beside(root)
     suffixes = {path.suffix.lower() for path in inside}
     for kind in (Tars, Parquets):
-        if kind.suffix in suffixes and root.is_dir():
+        if root.is_dir() and kind.suffix in suffixes:
             return kind(root)
-    folders = sorted(p for p in inside if p.is_dir() and not is_junk(p.name))
-    if folders and not suffixes & set(SUFFIXES):
-        return Folders(folders[0].parent, folders)
-    archives = [path for path in inside if path.suffix.lower() in ARCHIVES]
-    if archives and not suffixes & set(SUFFIXES):
-        raise ValueError(f"{archives[0]} must be unpacked first: tar -xf "
-                         f"{archives[0].name} in {archives[0].parent}, and so the others")
+    if not suffixes & set(SUFFIXES):
+        folders = sorted(p for p in inside if p.is_dir() and not is_junk(p.name))
+        archives = [p for p in inside if p.suffix.lower() in ARCHIVES]
+        if folders:
+            return Folders(folders[0].parent, folders)
+        if archives:
+            raise ValueError(f"{archives[0]} must be unpacked first: of a compressed "
+                             "archive no single picture can be read")
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: expected images or shards in it")
     return Folder(root, suffix)
+
+
+def _beside(root):
+    """What Open Images' archives are called, or unpack to: train_0 for a `root` train."""
+    one = f"{root.name}_[0-9a-f]"
+    return [*root.parent.glob(one), *root.parent.glob(f"{one}.*")]

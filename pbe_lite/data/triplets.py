@@ -109,23 +109,26 @@ class Triplets(torch.utils.data.Dataset):
         rng = sample_rng(self.seed, epoch, index)
         record = self.record(epoch, index)
         i = int(rng.integers(len(record["boxes"])))
-        image, box = record["image"], record["boxes"][i]
-        exemplar = crop_box(image, box)
+        whole, box = record["image"], record["boxes"][i]
         alpha = self._alpha(record)
-        window = square_crop(image.size, box, rng)
-        image, box = cut_square(image, box, window)
-        alpha = alpha and cut_square(alpha, box, window)[0]
-        hole = random_hole if self.shapes else lambda box, size, rng: box_mask(box, size)
-        size = self.preset.exemplar_size
-        exemplar = augment_exemplar(exemplar, size, rng) if self.augment \
-            else squash(exemplar, size)
-        hole = hole(box, self.preset.resolution, rng)
+        window = square_crop(whole.size, box, rng)
+        image, moved = cut_square(whole, box, window)
+        exemplar = self._exemplar(crop_box(whole, box), rng)
         triplet = {
             "image": to_signed(squash(image, self.preset.resolution)),
-            "hole": torch.from_numpy(hole)[None],
+            "hole": torch.from_numpy(self._hole(moved, rng))[None],
             "exemplar": to_clip(exemplar),
             "name": record["labels"][i],
         }
         if alpha:
+            alpha, _ = cut_square(alpha, box, window)
             triplet["alpha"] = to_alpha(alpha, self.preset.resolution)
         return triplet
+
+    def _exemplar(self, crop, rng):
+        size = self.preset.exemplar_size
+        return augment_exemplar(crop, size, rng) if self.augment else squash(crop, size)
+
+    def _hole(self, box, rng):
+        size = self.preset.resolution
+        return random_hole(box, size, rng) if self.shapes else box_mask(box, size)

@@ -7,6 +7,7 @@ image is decoded as training would.  Nothing is changed but the index, which tra
 make too.
 """
 
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -71,7 +72,7 @@ def mask_problems(folder):
 def _mask_problem(path, mask):
     try:
         marked = read_mask_file(mask) > 127
-    except UnreadableImage as error:
+    except OSError as error:
         yield Problem("unreadable", str(mask), str(error))
         return
     except ValueError as error:
@@ -166,5 +167,6 @@ def check_data(folder, split="train", area=(.02, .8), index=None, limit=None):
 
 
 def _say(text):
-    """Print, also names of files that are not in UTF-8."""
-    print(text.encode(errors="backslashreplace").decode())
+    """Print, also names of files that the terminal has no letters for."""
+    code = sys.stdout.encoding or "utf-8"
+    print(text.encode(code, "backslashreplace").decode(code))

@@ -22,7 +22,8 @@ import numpy as np
 from PIL import Image
 
 from pbe_lite.config import DATA
-from pbe_lite.data.tabletop import Surface, _draw_surface, _hsv, _pattern, _tight_box
+from pbe_lite.data.boxes import mask_box as _tight_box
+from pbe_lite.data.tabletop import Surface, _draw_surface, _hsv, _pattern
 from pbe_lite.second.colours import colour_name, mean_chroma, turn_hue
 
 HELD_OUT_SEEDS = range(1000)  # scenes never trained on; training uses seeds from 1000

@@ -1,11 +1,10 @@
 """Small parts of the Studio, all of core ipywidgets: notices, upload, settings, cards."""
 
 import html
-import io
 
 import ipywidgets as widgets
-from PIL import Image
 
+from pbe_lite.data.images import UnreadableImage, load
 from pbe_lite.data.reading import read_image
 from pbe_lite.studio.session import png, shrink
 
@@ -22,12 +21,11 @@ def read_upload(files):
     Raises ValueError, naming the file, for what is no picture."""
     file = files[0]
     try:
-        with Image.open(io.BytesIO(bytes(file["content"]))) as image:
-            image.load()
-            return read_image(image, file["name"])
-    except (OSError, SyntaxError, Image.DecompressionBombError):
+        image = load(bytes(file["content"]))
+    except UnreadableImage:
         raise ValueError(f"{file['name']} cannot be read: it is no picture, or a broken "
                          "one; PNG, JPEG and WebP are fine") from None
+    return read_image(image, file["name"])
 
 
 def uploader(description, act, fail):
