@@ -69,9 +69,11 @@ class NotebookFigure(Figure):
         """The file that a notebook holds, WebP or PNG."""
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=DENSITY * DPI)
-        if not self.photo:
-            return file.getvalue()
         image = Image.open(file).convert("RGB")
+        if not self.photo:  # lines and letters need few colours: a third of the bytes
+            file = io.BytesIO()
+            image.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+            return file.getvalue()
         for quality in QUALITIES:
             file = io.BytesIO()
             image.save(file, "webp", quality=quality, method=6)
