@@ -91,10 +91,11 @@ def shown_size(picture, limit):
 
 def grid_alt(rows, titles, labels, caption):
     """What a grid shows, in words."""
-    size = f"Pictures in {len(rows)} rows and {len(rows[0])} columns"
+    size = " and ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in
+                        ((len(rows), "row"), (len(rows[0]), "column")))
     around = [f"{name}: {', '.join(words)}" for name, words in
               (("columns", titles), ("rows", labels)) if words]
-    return ". ".join([size, *around, *[caption] * bool(caption)])
+    return ". ".join([f"Pictures in {size}", *around, *[caption] * bool(caption)])
 
 
 @styled
@@ -113,7 +114,8 @@ def grid(rows, titles=(), labels=(), side=1.5, zoom=None, caption="", alt=None):
     alt = grid_alt(rows, titles, labels, caption) if alt is None else alt
     limit = cell_limit([p for row in rows for p in row if p is not None], side, zoom)
     sizes = [[(1, 1) if p is None else shown_size(p, limit) for p in row] for row in rows]
-    words = [text_width(word) for title in titles for word in title.split()]
+    words = [text_width(word) for title in titles
+             for word in ([title] if "$" in title else title.split())]
     width = int(max([w for row in sizes for w, _ in row] + words))
     high = max(h for row in sizes for _, h in row)
     titles = [wrap(title, width) for title in titles]

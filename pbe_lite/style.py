@@ -21,7 +21,7 @@ from PIL import Image
 
 DPI = 100      # CSS pixels an inch
 DENSITY = 2    # device pixels a CSS pixel
-QUALITIES = (85, 80, 70, 50, 20, 0)  # of WebP, for photos: the best that fits
+QUALITIES = (80, 70, 50, 20, 0)  # of WebP, for photos: the best that fits
 MOST_BYTES = 430_000  # of such a figure, before base64 makes a third more of them
 TEXT = 10      # points, of headers and labels
 
@@ -61,6 +61,14 @@ class NotebookFigure(Figure):
     alt = ""
     photo = False
 
+    @property
+    def description(self) -> str:
+        """The alt text; where there is none, the words of titles and axes."""
+        texts = [text for axis in self.axes for text in
+                 (axis.get_title("left"), axis.get_title(), axis.get_xlabel(),
+                  axis.get_ylabel()) if text]
+        return self.alt or "Figure: " + "; ".join(texts)
+
     @styled
     def draw(self, renderer):
         super().draw(renderer)  # ticks are made only now, so they need the style
@@ -86,12 +94,16 @@ class NotebookFigure(Figure):
         kind = "webp" if self.photo else "png"
         data = base64.b64encode(self.encode()).decode()
         width = round(self.get_figwidth() * DPI)
-        return (f'<img alt="{escape(self.alt)}" width="{width}" style="max-width:100%;'
-                f'height:auto" src="data:image/{kind};base64,{data}">')
+        return (f'<img alt="{escape(self.description)}" width="{width}" style="max-width:'
+                f'100%;height:auto" src="data:image/{kind};base64,{data}">')
 
     def _ipython_display_(self):
         from IPython.display import display
-        display({"text/html": self.to_html(), "text/plain": self.alt}, raw=True)
+        for number in plt.get_fignums():  # what the cell drew before comes first
+            earlier = plt.figure(number)
+            if isinstance(earlier, NotebookFigure) and number < self.number:
+                earlier._ipython_display_()
+        display({"text/html": self.to_html(), "text/plain": self.description}, raw=True)
         plt.close(self)  # or the cell's end would show it a second time
 
 
