@@ -2,7 +2,9 @@
 
 import copy
 import csv
+import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -11,6 +13,8 @@ from mutants.a1 import MUTANTS
 from nbgrader.api import Gradebook
 
 from pbe_lite.classroom import assignments, cli, grading, sandbox
+from pbe_lite.classroom.course import Course
+from pbe_lite.classroom.submissions import Submission
 from pbe_lite.models.shipping import hashes
 
 SOURCE = assignments.read_all(cli.SOURCE)
@@ -190,9 +194,10 @@ def test_a_killed_grading_goes_on(small_class, monkeypatch):
         add(student)
 
     def killed(course, one, *rest, do=grading.record):
-        do(course, one, *rest)
+        notes = do(course, one, *rest)
         if one.student == "bob":
             raise KeyboardInterrupt
+        return notes
 
     monkeypatch.setattr(grading, "record", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -201,9 +206,151 @@ def test_a_killed_grading_goes_on(small_class, monkeypatch):
     ran = []
     monkeypatch.setattr(grading, "record",
                         lambda course, one, *rest, do=grading.record:
-                        (ran.append(one.student), do(course, one, *rest)))
+                        ran.append(one.student) or do(course, one, *rest))
     assert {row["auto"] for row in grade().values()} == {"8"}
     assert ran == ["cem"]
+
+
+# ------------------------------------------------------------------- odd submissions
+
+
+@pytest.fixture
+def odd_class(small_class, tmp_path):
+    """(grade, folder of submissions, the right answer as bytes); ann and zoe solved it."""
+    add, grade = small_class
+    for student in ("ann", "zoe"):
+        add(student)
+    return grade, tmp_path / "in", (tmp_path / "in" / "ann" / "a1.ipynb").read_bytes()
+
+
+def put(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def with_cell(right, **cell):
+    """The right answer with one more cell."""
+    made = json.loads(right)
+    made["cells"].insert(1, {"id": "more", "metadata": {}, **cell})
+    return json.dumps(made).encode()
+
+
+def code(source):
+    return dict(cell_type="code", source=source, outputs=[], execution_count=None)
+
+
+def test_what_an_lms_or_a_browser_wraps_is_graded(odd_class):
+    grade, folder, right = odd_class
+    put(folder / "flat.IPYNB", right)
+    put(folder / "txt" / "a1.ipynb.txt", right)
+    put(folder / "upper" / "a1.IPYNB", right)
+    put(folder / "bom" / "a1.ipynb", b"\xef\xbb\xbf" + right)
+    put(folder / "__MACOSX" / "mac" / "._a1.ipynb", b"\0\5\x16\7")
+    (folder / "inside").mkdir()
+    for path in (folder / "zipper.zip", folder / "inside" / "a1.zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a1.ipynb", right)
+    rows = grade()
+    assert {student for student, _ in rows} == {
+        "ann", "zoe", "flat", "txt", "upper", "bom", "inside", "zipper"}
+    assert {row["auto"] for row in rows.values()} == {"8"}
+    assert rows["txt", "a1"]["notes"] == "renamed: a1.ipynb.txt"
+
+
+def test_one_students_file_never_ends_the_class(odd_class, capsys):
+    grade, folder, right = odd_class
+    half = "\ud83d"  # of an emoji: no UTF-8 file can hold it
+    put(folder / "lone" / "a1.ipynb",
+        with_cell(right, cell_type="markdown", source=f"Great {half}"))
+    put(folder / "prints" / "a1.ipynb", with_cell(right, **code(f"print('{half}')")))
+    put(folder / "escapes" / "a1.ipynb", with_cell(right, **code("print('\\ud83d')")))
+    put(folder / "deep" / "a1.ipynb", b"[" * 100_000)
+    put(folder / "empty" / "a1.ipynb", b"")
+    put(folder / "report.pdf", b"%PDF")
+    put(folder / os.fsdecode(b"caf\xe9") / "a1.ipynb", right)
+    put(folder / "two" / os.fsdecode(b"\xe9.ipynb"), right)
+    put(folder / "two" / "a1.ipynb", right)
+    rows = grade()
+    auto = {student: row["auto"] for (student, _), row in rows.items()}
+    assert auto == {"ann": "8", "zoe": "8", "lone": "8", "prints": "8", "escapes": "8",
+                    "deep": "0", "empty": "0", "report": "0", "caf_": "8", "two": "8"}
+    notes = {student: row["notes"] for (student, _), row in rows.items()}
+    assert notes["two"] == "not looked at: ?.ipynb"
+    assert notes["report"] == "nothing handed in but report.pdf"
+    assert notes["deep"].startswith("a1.ipynb is no notebook")
+    said = capsys.readouterr().out
+    assert "taken for no submission" not in said and "10/10 zoe: a1 8 of 8" in said
+
+
+@pytest.fixture
+def ready(tmp_path):
+    """(Task, sheet with solutions) of a right answer to a sheet of one test."""
+    small, blank = ({**s, "cells": [c for c in s["cells"] if (assignments.name(c) or "")
+                                    .startswith(("a1_setup", "a1_hole"))]}
+                    for s in (SOURCE["a1"], RELEASE["a1"]))
+    (tmp_path / "out").mkdir()
+    given = Submission("ann", "a1", copy.deepcopy(small), notes=["renamed: x.ipynb"])
+    return Course(tmp_path / "out"), grading.make_ready(given, small, blank), small
+
+
+def refuse(*given, **named):
+    raise OSError(28, "No space left on device")
+
+
+def test_what_cannot_be_mended_or_run_counts_as_blank(ready, monkeypatch):
+    _, task, small = ready
+    monkeypatch.setattr(grading, "run_apart", refuse)
+    sheet, notes = grading.execute(task, None)
+    assert "No space left" in notes[0]
+    assert {c["outputs"][0]["ename"] for c in sheet["cells"]
+            if c["cell_type"] == "code"} == {"NotRun"}
+    monkeypatch.setattr(assignments, "mend", refuse)
+    broken = grading.make_ready(Submission("ann", "a1", small), small, task.blank)
+    assert not broken.to_run and broken.fingerprint == ""
+    assert "counted as blank" in broken.notes[0]
+
+
+def test_what_nbgrader_cannot_digest_has_a_row(ready, monkeypatch):
+    course, task, small = ready
+    monkeypatch.setattr(Course, "autograde", refuse)
+    notes = grading.record(course, task, task.sheet, [])
+    assert [note.split(":")[0] for note in notes] == [
+        "counted as blank", "not graded", "no feedback page"]
+    row = grading.row_of(course, task, small, notes)
+    assert (row["student"], row["auto"], row["by_hand"]) == ("ann", 0, 0)
+    assert row["notes"].startswith("renamed: x.ipynb; counted as blank")
+    assert not course.knows(task)
+
+
+def test_making_ready_changes_nothing(ready):
+    course, task, small = ready
+    given = Submission("ann", "a1", copy.deepcopy(small), notes=["renamed: x.ipynb"])
+    before = copy.deepcopy(given)
+    again = grading.make_ready(given, small, task.blank)
+    assert given == before and again == task and task.notes == ("renamed: x.ipynb",)
+
+
+def test_ctrl_c_in_nbgrader_ends_the_grading(ready, monkeypatch):
+    course, task, _ = ready
+    monkeypatch.setattr("pbe_lite.classroom.course.capture_log", lambda job: {
+        "success": False, "error": "Traceback ...\nKeyboardInterrupt\n"})
+    with pytest.raises(KeyboardInterrupt):
+        grading.record(course, task, task.sheet, [])
+
+
+def test_large_files_beside_a_notebook_are_left_where_they_are(tmp_path, monkeypatch):
+    (tmp_path / "data.bin").write_bytes(bytes(100))
+    assert grading.small_enough(tmp_path) == (tmp_path, [])
+    monkeypatch.setattr(grading, "MOST_FILES", 99)
+    folder, notes = grading.small_enough(tmp_path)
+    assert folder is None and "too large to be copied" in notes[0]
+
+
+def test_a_terminal_without_unicode_is_no_hindrance(monkeypatch):
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", narrow)
+    grading.say("1/2 Zoë: a1")
+    assert narrow.buffer.getvalue() == b"1/2 Zo?: a1\n"
 
 
 # ------------------------------------------------------------------------ all four sheets
