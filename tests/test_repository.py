@@ -1,5 +1,7 @@
 """What holds for the repository as a whole: its shape, sizes, pins and notebooks."""
 
+import ast
+import functools
 import json
 import math
 import os
@@ -7,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +76,64 @@ def test_pins_satisfy_the_ranges():
 
 def test_torch_is_pinned_and_torchvision_is_not_needed():
     assert pins()["torch"] == "2.13.0" and "torchvision" not in pins()
+
+
+def imported(source):
+    """The top-level names that a piece of Python imports, but for Python's own."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module)
+    return {name.split(".")[0] for name in found} - set(sys.stdlib_module_names)
+
+
+@functools.cache
+def homes_of_modules():
+    """{module: [distributions]} of what is installed here: PIL comes from pillow."""
+    return metadata.packages_distributions()
+
+
+def undeclared(source, *extras):
+    """What a piece of Python imports although neither pyproject's dependencies nor those
+    of the extras name it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *map(project["optional-dependencies"].get, extras)]
+    declared = {canonicalize_name(Requirement(r).name) for rs in lists for r in rs}
+    homes = homes_of_modules()
+    return {name for name in imported(source) - {"pbe_lite"}
+            if not declared & set(map(canonicalize_name, homes.get(name, [name])))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_all_that_the_package_imports_is_declared(path):
+    extras = ["classroom"] if path.parent.name == "classroom" else []
+    # training with 8-bit states asks for bitsandbytes, which not every system can have
+    asked_for = {"bitsandbytes"} if path.name == "optim.py" else set()
+    assert undeclared(path.read_text(), *extras) == asked_for
+
+
+def test_all_that_the_tests_import_is_declared():
+    ours = {path.stem for path in (ROOT / "tests").iterdir()}
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert undeclared(path.read_text(), "classroom", "test") <= ours, path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_all_that_a_notebook_imports_is_declared(path):
+    cells = code_cells(json.loads(path.read_text(encoding="utf-8")))
+    plain = [text for text in map(cell_source, cells) if not text.startswith("%%")]
+    lines = [line for text in plain for line in text.splitlines()
+             if not line.lstrip().startswith(("%", "!"))]
+    written = {"toy", "package"}  # lesson 08 writes both
+    assert undeclared("\n".join(lines)) <= written
+
+
+def test_an_undeclared_import_is_found():
+    assert undeclared("import torch\nimport os\nimport keras.layers") == {"keras"}
+    assert undeclared("def f():\n    from nbgrader import api") == {"nbgrader"}
+    assert undeclared("from . import toy\nimport PIL, sklearn") == set()
 
 
 # ------------------------------------------------------------------------ package
