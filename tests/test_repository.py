@@ -19,8 +19,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = set(
-    "notebooks pbe_lite data tests requirements.txt README.md pyproject.toml Makefile"
-    " LICENSE .gitignore .ci .github".split()
+    "notebooks pbe_lite data tests requirements.txt README.md pyproject.toml setup.py"
+    " MANIFEST.in Makefile LICENSE CHANGELOG.md CITATION.cff CONTRIBUTING.md .gitignore"
+    " .pre-commit-config.yaml .ci .github".split()
 )
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
