@@ -159,6 +159,7 @@ def test_a_module_imports_only_from_those_below_it():
     assert not broken_contracts(ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -177,6 +178,7 @@ def test_an_import_from_above_is_found(tmp_path, source):
     assert "pbe_lite.plots -> pbe_lite.training" in broken_contracts(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_modules_of_a_room_that_import_each_other_are_found(tmp_path):
     shutil.copytree(ROOT / "pbe_lite", tmp_path / "pbe_lite")
     with open(tmp_path / "pbe_lite" / "data" / "masks.py", "a") as file:
@@ -184,6 +186,7 @@ def test_two_modules_of_a_room_that_import_each_other_are_found(tmp_path):
     assert "No cycles are allowed in pbe_lite.data" in broken_contracts(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_module_without_its_place_is_found(tmp_path):
     shutil.copytree(ROOT / "pbe_lite", tmp_path / "pbe_lite")
     (tmp_path / "pbe_lite" / "attic.py").write_text("")
