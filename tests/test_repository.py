@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from pbe_lite import config
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = set(
@@ -191,6 +194,46 @@ def test_a_module_without_its_place_is_found(tmp_path):
     shutil.copytree(ROOT / "pbe_lite", tmp_path / "pbe_lite")
     (tmp_path / "pbe_lite" / "attic.py").write_text("")
     assert "attic" in broken_contracts(tmp_path)
+
+
+def test_what_is_public_is_there_and_loaded_only_when_asked_for():
+    code = ("import sys, pbe_lite; assert not {'torch', 'ipywidgets'} & set(sys.modules);"
+            "assert set(pbe_lite.__all__) <= set(dir(pbe_lite));"
+            "from pbe_lite import *; print(PaintByExamplePipeline, MaskPainter, Studio);"
+            "pbe_lite.no_such_name")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
+                         text=True)
+    assert run.stdout.count("<class 'pbe_lite.") == 3, run.stderr
+    assert "has no attribute 'no_such_name'" in run.stderr
+
+
+def test_data_that_a_module_reads_are_shipped():
+    named = {name for path in MODULES
+             for name in re.findall(r'\bDATA / "([^"]+)"', path.read_text())}
+    shipped = {path.relative_to(config.DATA).parts[0] for path in config.SHIPPED}
+    assert {"sprites.csv", "sprites", "weights"} <= named
+    assert named - shipped == {"second"}  # of the next edition, not shipped yet
+
+
+# ------------------------------------------------------------------------ documents
+
+
+def test_every_file_that_the_documents_name_is_there():
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / name).read_text())
+        assert not [link for link in links if not (ROOT / link).exists()], name
+
+
+def test_versions_that_are_written_twice_are_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version, python = project["version"], project["requires-python"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {version} - " in (ROOT / "CHANGELOG.md").read_text()
+    assert f'__version__ = "{version}"' in (ROOT / "pbe_lite" / "__init__.py").read_text()
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert f"rev: v{pins()['ruff']} " in hooks
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert f'python: ["{python.removeprefix(">=")}", ' in workflow
 
 
 def test_ruff_finds_nothing():
