@@ -6,7 +6,7 @@ NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test browser demo lint clean
+.PHONY: help lab check test browser demo lint clean
 # a server drops messages above 10 MB otherwise, and a photograph is one message
 LARGE_UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 200000000}'
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
@@ -16,6 +16,10 @@ help:  ## list what make can do here
 
 lab: $(STAMP)  ## open the course in JupyterLab
 	$(BIN)/python -m jupyterlab $(AS_ROOT) $(LARGE_UPLOADS) notebooks/00_start_here.ipynb
+
+check: $(STAMP)  ## lint and the quick tests, in three minutes
+	$(BIN)/python -m ruff check
+	PBE_PROFILE=smoke HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" tests
 
 test: $(STAMP) browser  ## run every test and every notebook
 	PBE_PROFILE=smoke HF_HUB_OFFLINE=1 $(BIN)/python -m pytest \

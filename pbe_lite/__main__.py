@@ -1,14 +1,14 @@
-"""python -m pbe_lite edit | demo | evaluate | check | check-data | ship: no notebook."""
+"""python -m pbe_lite edit | demo | evaluate | check | check-data | ship: no notebook.
+
+Each command imports what it needs: `check` runs where all of it is missing.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from PIL import Image
-
 from pbe_lite.config import RUNS, WEIGHTS
 from pbe_lite.environment import check_environment
-from pbe_lite.models.shipping import read_manifest, ship
 
 
 def _pipeline(args):
@@ -19,7 +19,10 @@ def _pipeline(args):
 
 def edit(args):
     """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
+    from PIL import Image
+
     from pbe_lite.data.reading import read_image, read_mask
+
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
     image = read_image(args.image)
@@ -78,12 +81,13 @@ def check_folder(args):
 
 def ship_run(args):
     """Copy a run's weights to data/weights in half precision, with its manifest entry."""
+    from pbe_lite.models.shipping import read_manifest, ship
     print(ship(args.run))
     print(f"{len(read_manifest())} arms in the manifest")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="pbe_lite", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pbe_lite", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
 
     def command(function, name=None):

@@ -8,11 +8,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+
+def find_folders(package):
+    """(data, runs, results): where the data lie that come with `package`, and the folders
+    that runs and the numbers of benchmarks go to.
+
+    In a checkout all lie in it.  An installed package has a copy of the data inside, and
+    writes nothing beside it: what it makes goes to `runs` in the working directory."""
+    data = package.parent / "data"
+    if (data / "sprites.csv").is_file():
+        return data, data.parent / "runs", data / "results"
+    runs = Path.cwd() / "runs"
+    return package / "shipped", runs, runs / "results"
+
+
+DATA, RUNS, RESULTS = find_folders(Path(__file__).resolve().parent)
 SPRITES = DATA / "sprites"
 WEIGHTS = DATA / "weights"
-RESULTS = DATA / "results"
-RUNS = DATA.parent / "runs"
+# what an installed package needs of DATA; setup.py copies it into the wheel
+SHIPPED = (DATA / "kinds.csv", DATA / "sprites.csv", DATA / "sprites.LICENSE", SPRITES,
+           WEIGHTS)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,14 @@
     FIX   diffusers 0.30.0: needs >=0.42,<1; run: pip install -r requirements.txt
 
 What is needed is read from the metadata of the installed `pbe_lite`, which come from
-pyproject.toml, so that no version is written down twice.
+pyproject.toml, so that no version is written down twice.  This module imports Python's
+own library alone: what it looks for may be missing.
 """
 
 import os
 import platform
 from importlib import metadata
 from typing import NamedTuple
-
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 
 from pbe_lite.config import DATA, WEIGHTS
 
@@ -51,6 +49,7 @@ def check_requirements(requires, installed_version):
     Requirements of other platforms and of extras are left out.
     Raises packaging.requirements.InvalidRequirement for a string that is none.
     """
+    from packaging.requirements import Requirement
     needed = [Requirement(text) for text in requires]
     needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     return [requirement_line(r, installed_version) for r in needed]
@@ -80,6 +79,11 @@ def package_lines():
         about = metadata.metadata("pbe_lite")
     except metadata.PackageNotFoundError:
         return [Line("FIX", f"pbe_lite is not installed; run: {INSTALL}")]
+    try:
+        import packaging.requirements  # noqa: F401
+    except ImportError:
+        return [Line("FIX", f"packaging is missing, without which versions cannot be "
+                            f"compared; run: {INSTALL}")]
     python = python_line(about["Requires-Python"], platform.python_version())
     requires = metadata.requires("pbe_lite") or []
     return [python, *check_requirements(requires, metadata.version)]
@@ -87,6 +91,7 @@ def package_lines():
 
 def python_line(wanted, found):
     """Return the Line for Python `found`, a version, where `wanted`, a range, is needed."""
+    from packaging.specifiers import SpecifierSet
     wanted = SpecifierSet(wanted)
     if wanted.contains(found, prereleases=True):
         return Line("ok", f"Python {found}")

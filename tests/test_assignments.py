@@ -110,11 +110,13 @@ def test_lines_are_short_and_released_cells_too(key):
 # ------------------------------------------------------------------------- the graders
 
 
+@pytest.mark.slow
 @each_sheet
 def test_the_solution_passes_every_test(key):
     assert failed(SOURCE[key]) == set()
 
 
+@pytest.mark.slow
 @each_sheet
 def test_a_blank_sheet_fails_every_test(key):
     blank, notes = assignments.mend(RELEASE[key], SOURCE[key], RELEASE[key])
@@ -122,6 +124,7 @@ def test_a_blank_sheet_fails_every_test(key):
     assert failed(blank) == set(assignments.points(SOURCE[key]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "mutant"), CASES, ids=[f"{k}-{m.name}" for k, m in CASES])
 def test_a_mistake_fails_exactly_the_tests_it_should(key, mutant):
     assert failed(mutate(SOURCE[key], key, mutant)) == full(key, mutant.fails)
@@ -156,6 +159,7 @@ def test_stubs_say_that_they_are_not_implemented(key):
         assert not cell.get("outputs")
 
 
+@pytest.mark.slow
 def test_the_committed_release_is_what_the_source_generates(tmp_path):
     grading.release(SOURCE, tmp_path)
     assert assignments.read_all(tmp_path) == RELEASE, \
@@ -165,6 +169,7 @@ def test_the_committed_release_is_what_the_source_generates(tmp_path):
 # --------------------------------------------------------------------------- the terms
 
 
+@pytest.mark.slow
 @each_sheet
 def test_expected_values_are_those_of_the_solution(key):
     rules = TERMS[key]
@@ -182,6 +187,7 @@ def test_a_choice_is_never_this_term_and_is_no_other_constant(key):
         assert not taken & set(rule["choices"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", ["2027s", "2027w"])
 @each_sheet
 def test_in_another_term_its_own_solution_passes_and_this_terms_does_not(key, term):

@@ -33,9 +33,9 @@ WAIT = 60  # seconds for what takes one or two on an idle machine
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is missing: pip install -r requirements.txt")
-pytestmark = pytest.mark.skipif(
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     not CHROMIUM, reason="no chromium here, so the Studio is not tested in a browser: "
-    "apt-get install chromium, or set PBE_CHROMIUM to a chromium or Chrome")
+    "apt-get install chromium, or set PBE_CHROMIUM to a chromium or Chrome")]
 
 # ------------------------------------------------------------------ server and browser
 

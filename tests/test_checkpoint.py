@@ -174,6 +174,7 @@ os._exit(0)  # gloo's threads, which DTensor's caches keep, may abort a Python t
 """
 
 
+@pytest.mark.slow
 def test_tensors_split_over_ranks_are_put_together_and_split_again(tmp_path):
     """What FSDP makes of them, on two processes of gloo."""
     script = tmp_path / "script.py"
@@ -258,6 +259,7 @@ def command(tmp_path, records, weights, out, pause):
                             start_new_session=True)
 
 
+@pytest.mark.slow
 @posix
 def test_sigterm_saves_and_exits_0_and_leaves_no_trace(tmp_path, records, weights):
     """Sent to trainer and data worker alike, as SLURM does."""
@@ -354,6 +356,7 @@ assert wait(child(folder / "parts", 5)) == 0
 """
 
 
+@pytest.mark.slow
 @posix
 def test_twenty_kills_at_random_moments_leave_no_trace(tmp_path, records, weights):
     script = tmp_path / "script.py"

@@ -1,15 +1,17 @@
 """The environment check: what it says on a good machine and on a broken one."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from pbe_lite import environment
 from pbe_lite.environment import Line, check_environment, check_requirements, profile
 
-WANTED = ["torch>=2.8,<3", "diffusers>=0.42,<1", "tqdm"]
+WANTED = ["torch>=2.9,<3", "diffusers>=0.42,<1", "tqdm"]
 GOOD = {"torch": "2.13.0+cpu", "diffusers": "0.42.1", "tqdm": "4.70.1"}
 
 
@@ -49,7 +51,7 @@ def test_an_old_version_says_what_was_found_what_is_needed_and_what_to_run():
 
 def test_a_version_above_the_range_is_no_better():
     line = check_requirements(WANTED, installed({**GOOD, "torch": "3.0.0"}))[0]
-    assert line.mark == "FIX" and "torch 3.0.0: needs >=2.8,<3" in line.text
+    assert line.mark == "FIX" and "torch 3.0.0: needs >=2.9,<3" in line.text
 
 
 def test_a_development_build_inside_the_range_is_ok():
@@ -104,6 +106,14 @@ def test_an_uninstalled_pbe_lite_is_one_line_to_fix(monkeypatch):
     monkeypatch.setattr(metadata, "metadata", installed({}))
     text = "pbe_lite is not installed; run: pip install -r requirements.txt"
     assert environment.package_lines() == [Line("FIX", text)]
+
+
+def test_a_torch_without_muon_is_too_old(monkeypatch):
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version",
+                        lambda name: "2.8.0" if name == "torch" else real(name))
+    fix = "FIX   torch 2.8.0: needs >=2.9,<3; run: pip install -r requirements.txt"
+    assert fix in map(str, environment.package_lines())
 
 
 def test_an_old_python_is_named():
@@ -164,3 +174,34 @@ def test_versions_are_read_without_importing_the_packages():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "set()", run.stderr
+
+
+# --------------------------------------------------------- `check` where things are missing
+
+ROOT = Path(__file__).resolve().parents[1]
+THIRD_PARTY = ("torch", "numpy", "PIL", "packaging", "psutil", "diffusers", "transformers")
+
+
+def check_without(*missing, options=()):
+    """(exit code, output) of `python -m pbe_lite check` in a process that cannot import
+    some packages."""
+    hide = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))"  # None: no import
+    code = f"{hide}; from pbe_lite.__main__ import main; main(['check'])"
+    run = subprocess.run([sys.executable, *options, "-c", code], cwd=ROOT, text=True,
+                         capture_output=True, env={**os.environ, "PBE_PROFILE": "smoke"})
+    assert "Traceback" not in run.stderr, run.stderr
+    return run.returncode, run.stdout
+
+
+@pytest.mark.parametrize("missing", [("torch",), ("PIL", "numpy"), ("psutil",)])
+def test_check_runs_where_a_package_cannot_be_imported(missing):
+    code, said = check_without("torch", *missing)  # and without it the check is quick
+    assert code in (0, 1) and "PBE_PROFILE smoke" in said
+    assert "CUDA: unknown, torch cannot be imported" in said
+
+
+def test_check_runs_where_every_package_is_missing():
+    code, said = check_without(*THIRD_PARTY)
+    assert code == 1 and "FIX   packaging is missing" in said
+    code, said = check_without(options=["-S"])  # no folder of installed packages at all
+    assert code == 1 and "run: pip install -r requirements.txt" in said

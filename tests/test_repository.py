@@ -1,22 +1,30 @@
 """What holds for the repository as a whole: its shape, sizes, pins and notebooks."""
 
+import ast
+import functools
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from pbe_lite import config
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = set(
-    "notebooks pbe_lite data tests requirements.txt README.md pyproject.toml Makefile"
-    " LICENSE .gitignore .ci .github".split()
+    "notebooks pbe_lite data tests requirements.txt README.md pyproject.toml setup.py"
+    " MANIFEST.in Makefile LICENSE CHANGELOG.md CITATION.cff CONTRIBUTING.md .gitignore"
+    " .pre-commit-config.yaml .ci .github".split()
 )
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -74,6 +82,64 @@ def test_torch_is_pinned_and_torchvision_is_not_needed():
     assert pins()["torch"] == "2.13.0" and "torchvision" not in pins()
 
 
+def imported(source):
+    """The top-level names that a piece of Python imports, but for Python's own."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module)
+    return {name.split(".")[0] for name in found} - set(sys.stdlib_module_names)
+
+
+@functools.cache
+def homes_of_modules():
+    """{module: [distributions]} of what is installed here: PIL comes from pillow."""
+    return metadata.packages_distributions()
+
+
+def undeclared(source, *extras):
+    """What a piece of Python imports although neither pyproject's dependencies nor those
+    of the extras name it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *map(project["optional-dependencies"].get, extras)]
+    declared = {canonicalize_name(Requirement(r).name) for rs in lists for r in rs}
+    homes = homes_of_modules()
+    return {name for name in imported(source) - {"pbe_lite"}
+            if not declared & set(map(canonicalize_name, homes.get(name, [name])))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_all_that_the_package_imports_is_declared(path):
+    extras = ["classroom"] if path.parent.name == "classroom" else []
+    # training with 8-bit states asks for bitsandbytes, which not every system can have
+    asked_for = {"bitsandbytes"} if path.name == "optim.py" else set()
+    assert undeclared(path.read_text(), *extras) == asked_for
+
+
+def test_all_that_the_tests_import_is_declared():
+    ours = {path.stem for path in (ROOT / "tests").iterdir()}
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert undeclared(path.read_text(), "classroom", "test") <= ours, path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_all_that_a_notebook_imports_is_declared(path):
+    cells = code_cells(json.loads(path.read_text(encoding="utf-8")))
+    plain = [text for text in map(cell_source, cells) if not text.startswith("%%")]
+    lines = [line for text in plain for line in text.splitlines()
+             if not line.lstrip().startswith(("%", "!"))]
+    written = {"toy", "package"}  # lesson 08 writes both
+    assert undeclared("\n".join(lines)) <= written
+
+
+def test_an_undeclared_import_is_found():
+    assert undeclared("import torch\nimport os\nimport keras.layers") == {"keras"}
+    assert undeclared("def f():\n    from nbgrader import api") == {"nbgrader"}
+    assert undeclared("from . import toy\nimport PIL, sklearn") == set()
+
+
 # ------------------------------------------------------------------------ package
 
 
@@ -96,6 +162,7 @@ def test_a_module_imports_only_from_those_below_it():
     assert not broken_contracts(ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -114,6 +181,7 @@ def test_an_import_from_above_is_found(tmp_path, source):
     assert "pbe_lite.plots -> pbe_lite.training" in broken_contracts(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_modules_of_a_room_that_import_each_other_are_found(tmp_path):
     shutil.copytree(ROOT / "pbe_lite", tmp_path / "pbe_lite")
     with open(tmp_path / "pbe_lite" / "data" / "masks.py", "a") as file:
@@ -121,10 +189,51 @@ def test_two_modules_of_a_room_that_import_each_other_are_found(tmp_path):
     assert "No cycles are allowed in pbe_lite.data" in broken_contracts(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_module_without_its_place_is_found(tmp_path):
     shutil.copytree(ROOT / "pbe_lite", tmp_path / "pbe_lite")
     (tmp_path / "pbe_lite" / "attic.py").write_text("")
     assert "attic" in broken_contracts(tmp_path)
+
+
+def test_what_is_public_is_there_and_loaded_only_when_asked_for():
+    code = ("import sys, pbe_lite; assert not {'torch', 'ipywidgets'} & set(sys.modules);"
+            "assert set(pbe_lite.__all__) <= set(dir(pbe_lite));"
+            "from pbe_lite import *; print(PaintByExamplePipeline, MaskPainter, Studio);"
+            "pbe_lite.no_such_name")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
+                         text=True)
+    assert run.stdout.count("<class 'pbe_lite.") == 3, run.stderr
+    assert "has no attribute 'no_such_name'" in run.stderr
+
+
+def test_data_that_a_module_reads_are_shipped():
+    named = {name for path in MODULES
+             for name in re.findall(r'\bDATA / "([^"]+)"', path.read_text())}
+    shipped = {path.relative_to(config.DATA).parts[0] for path in config.SHIPPED}
+    assert {"sprites.csv", "sprites", "weights"} <= named
+    assert named - shipped == {"second"}  # of the next edition, not shipped yet
+
+
+# ------------------------------------------------------------------------ documents
+
+
+def test_every_file_that_the_documents_name_is_there():
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / name).read_text())
+        assert not [link for link in links if not (ROOT / link).exists()], name
+
+
+def test_versions_that_are_written_twice_are_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version, python = project["version"], project["requires-python"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {version} - " in (ROOT / "CHANGELOG.md").read_text()
+    assert f'__version__ = "{version}"' in (ROOT / "pbe_lite" / "__init__.py").read_text()
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert f"rev: v{pins()['ruff']} " in hooks
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert f'python: ["{python.removeprefix(">=")}", ' in workflow
 
 
 def test_ruff_finds_nothing():

@@ -8,6 +8,7 @@ import pytest
 from pbe_lite.classroom import runner, sandbox
 from pbe_lite.classroom.runner import Limits, run_apart
 
+pytestmark = pytest.mark.slow  # live kernels
 CONFINED = bool(sandbox.version())
 
 

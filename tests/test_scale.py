@@ -121,6 +121,7 @@ def test_accumulation_changes_nothing(one, records, weights, tmp_path, accumulat
     assert samples(tmp_path / "parts") == samples(reference)
 
 
+@pytest.mark.slow
 def test_two_ranks_with_and_without_accumulation_are_one(one, records, weights, tmp_path):
     _, reference = one
     script = tmp_path / "script.py"

@@ -135,6 +135,7 @@ def recomputed():
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("table, row, arm", [
     ("table1", "shipped", "final"), ("table2", "naive", "naive"),
@@ -149,6 +150,7 @@ def test_the_published_cells_come_from_the_shipped_weights(table, row, arm, cell
     assert ours["low"] <= stated["mean"] <= ours["high"]
 
 
+@pytest.mark.slow
 def test_another_rows_cells_would_be_noticed(recomputed):
     rows = read_results("table2")["rows"]
     for cell in CELLS:

@@ -33,8 +33,8 @@ def write(sheet, path):
         cell["source"] = cell["source"].splitlines(keepends=True)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(sheet, indent=1, ensure_ascii=False, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(sheet, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    path.write_bytes(text.encode("utf-8", "replace"))  # half an emoji: a question mark
 
 
 def read_all(folder):
@@ -114,6 +114,7 @@ def _as_issued(cell, issued):
     cell["metadata"]["nbgrader"] = copy.deepcopy(mark(issued))
     cell["cell_type"] = issued["cell_type"]
     if issued["cell_type"] == "code":
+        cell.pop("attachments", None)
         cell.setdefault("outputs", [])
         cell.setdefault("execution_count", None)
     else:
@@ -145,10 +146,17 @@ def mend(submitted, source, release):
             cells[i] = _as_issued(cell, issued[key])
     spare = {**{k: c for k, c in issued.items() if is_written(c)}, **locked}
     missing = _put_back(cells, list(issued), spare)
-    notes = [f"{what}: {', '.join(names[:3])}{' ...' * (len(names) > 3)}"
-             for what, names in (("edited", edited), ("missing", missing)) if names]
-    whole = {key: copy.deepcopy(value) for key, value in source.items() if key != "cells"}
-    return {**whole, "cells": cells}, notes
+    notes = []
+    if edited:
+        notes.append(f"edited: {listed(edited)}")
+    if missing:
+        notes.append(f"missing: {listed(missing)}")
+    return {**copy.deepcopy(source), "cells": cells}, notes
+
+
+def listed(names, most=3):
+    """The first few names, for a note: "a, b, c ..."."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _put_back(cells, order, spare):

@@ -19,6 +19,7 @@ from pbe_lite.config import RUNS
 SOURCE = assignments.ASSIGNMENTS / "source"
 RELEASE = assignments.ASSIGNMENTS / "release"
 PLACE = RUNS / "classroom"
+EXTRA = ("nbgrader", "nbformat", "nbclient", "jupyter_client")  # "pbe_lite[classroom]"
 
 
 def pack(folder, file):
@@ -103,8 +104,9 @@ def main(argv=None):
     try:
         args.function(args)
     except ImportError as error:
-        if error.name and error.name.split(".")[0] != "nbgrader":
+        missing = (error.name or "nbgrader").split(".")[0]
+        if missing not in EXTRA:
             raise
-        sys.exit("error: nbgrader is missing; run: pip install -r requirements.txt")
+        sys.exit(f"error: {missing} is missing; run: pip install -r requirements.txt")
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")

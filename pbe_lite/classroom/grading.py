@@ -1,101 +1,34 @@
-"""nbgrader, called from Python: release sheets, grade a class.
+"""Grade a class: every submission is run apart, then graded by nbgrader.
 
-A course folder is nbgrader's own: source/, release/, submitted/, autograded/, feedback/
-and gradebook.db, so that its formgrader and its commands go on from here.  Submissions
-run elsewhere (runner.py); nbgrader gets them executed and grades without executing.
+Submissions run elsewhere (runner.py), several at a time; nbgrader (course.py) gets them
+executed and grades without executing, one after another.  What a submission does costs
+its author marks at most: whatever was handed in, the class gets its grades.csv.
 """
 
 import contextlib
 import csv
 import hashlib
 import json
-import os
-import re
-import shutil
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from nbgrader.api import Gradebook
-from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
-from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import capture_log
-from traitlets.config import Config
+from typing import NamedTuple
 
 from pbe_lite.classroom import assignments
+from pbe_lite.classroom.course import Course
+from pbe_lite.classroom.files import files_in, is_notebook, printable
 from pbe_lite.classroom.runner import Limits, run_apart, unrun
-from pbe_lite.classroom.submissions import collect, files_in
+from pbe_lite.classroom.submissions import collect, left_out
 
 COLUMNS = ("student", "assignment", "auto", "auto_max", "by_hand", "max", "failed", "notes")
-NOT_EXECUTED = {"Execute": {"enabled": False}, "ClearOutput": {"enabled": False},
-                "IgnorePattern": {"pattern": "Warning"}}
+MOST_FILES = 500_000_000  # bytes beside a notebook that are copied for its run
 
 
-@contextlib.contextmanager
-def tools():
-    """Programs of this environment are found first, activated or not: nbgrader starts
-    `alembic` by name.  (Its own `setenv` would lose the PATH.)  And its database calls
-    work, but warn."""
-    before = os.environ.get("PATH", os.defpath)
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.environ["PATH"] = before
-
-
-def _reason(result):
-    """What went wrong: the last exception in nbgrader's log."""
-    said = f"{result.get('log', '')}\n{result['error']}".splitlines()
-    named = [s.strip() for s in said if re.match(r"\s*[\w.]*(Error|Exception)\b", s)]
-    return named[0] if named else said[-1]
-
-
-class Course:
-    """An nbgrader course folder."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder).resolve()
-        self.database = f"sqlite:///{self.folder / 'gradebook.db'}"
-
-    def path(self, step, student, assignment):
-        """Where the notebook of one step lies."""
-        return self.folder / step / student / assignment / f"{assignment}.ipynb"
-
-    def convert(self, converter, assignment, student="*", settings=None):
-        """Run one of nbgrader's converters; raises RuntimeError with its last words."""
-        directory = CourseDirectory(root=str(self.folder), assignment_id=assignment,
-                                    student_id=student, db_url=self.database)
-        job = converter(coursedir=directory, config=Config(settings or {}))
-        job.force = True
-        with tools():
-            result = capture_log(job)
-        if not result["success"]:
-            raise RuntimeError(f"nbgrader, {assignment}: {_reason(result)}")
-
-    def _mark(self, one):
-        return self.path("autograded", one.student, one.assignment).with_name("sha256")
-
-    def knows(self, one):
-        """Was this very submission graded here?"""
-        mark = self._mark(one)
-        return mark.exists() and mark.read_text() == one.fingerprint
-
-    def remember(self, one):
-        """Note that it was; nbgrader removes the note with what it autograded."""
-        if one.fingerprint:
-            self._mark(one).write_text(one.fingerprint)
-
-    def generate(self, source):
-        """Make source/, release/ and the gradebook's entries; {assignment: released}."""
-        for name, sheet in source.items():
-            assignments.write(sheet, self.folder / "source" / name / f"{name}.ipynb")
-            self.convert(GenerateAssignment, name)
-        return assignments.read_all(self.folder / "release")
+def say(text):
+    """Print a line on any terminal; what it cannot show becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def release(source, folder):
@@ -106,113 +39,202 @@ def release(source, folder):
             assignments.write(sheet, Path(folder) / name / f"{name}.ipynb")
 
 
-# --------------------------------------------------------------------------------- grade
+# ----------------------------------------------------------------------- before it is run
+
+
+class Task(NamedTuple):
+    """One submission, made ready.
+
+    sheet: what runs if `to_run`, else as it is graded; blank: the sheet as released, which
+    is graded where this one cannot be; files: the folder it may need; fingerprint: what
+    its marks depend on, "" where it is to be run the next time, too."""
+
+    student: str
+    assignment: str
+    sheet: dict
+    blank: dict
+    to_run: bool
+    files: Path | None
+    fingerprint: str
+    notes: tuple
 
 
 def fingerprint(sheet, files):
     """What the marks of a submission depend on, as a hash: its cells, its other files."""
     cells = [[c["cell_type"], c["source"], assignments.mark(c)] for c in sheet["cells"]]
     found = hashlib.sha256(json.dumps(cells, sort_keys=True).encode())
-    others = [p for p in files_in(files) if p.suffix != ".ipynb"] if files else []
-    for path in others:
+    for path in other_files(files):
         found.update(f"\0{path.relative_to(files)}\0".encode("utf-8", "replace"))
         with contextlib.suppress(OSError):  # one that cannot be read is not copied
-            found.update(path.read_bytes())
+            with open(path, "rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
 
 
-def grade(folder, source, out, jobs=2, limits=None, again=False, report=print):
+def other_files(folder):
+    """The files of a folder that a run may need; none without a folder."""
+    return [p for p in files_in(folder) if not is_notebook(p)] if folder else []
+
+
+def make_ready(submission, source, blank):
+    """The Task of a submission, `source` and `blank` its sheet with solutions and as
+    released.  It changes nothing, and raises nothing: what cannot be mended counts as
+    blank."""
+    one = submission
+    if one.sheet is None:
+        unanswered = unrun(blank, "nothing was handed in")
+        return Task(one.student, one.assignment, unanswered, blank, False, None,
+                    fingerprint(blank, None), tuple(one.notes))
+    try:
+        sheet, changed = assignments.mend(one.sheet, source, blank)
+        files, left_behind = small_enough(one.files)
+        look = [f"worth a look: {', '.join(words)}"] if (words := one.suspects()) else []
+        return Task(one.student, one.assignment, sheet, blank, True, files,
+                    fingerprint(sheet, files),
+                    (*one.notes, *changed, *left_behind, *look))
+    except Exception as error:  # whatever is in it, it is this submission's alone
+        return Task(one.student, one.assignment, unrun(blank, "it could not be run"), blank,
+                    False, None, "", (*one.notes, counted_as_blank(error)))
+
+
+def small_enough(folder):
+    """(folder, notes): None in its place where its files are too large to be copied."""
+    size = sum(path.stat().st_size for path in other_files(folder))
+    if size <= MOST_FILES:
+        return folder, []
+    return None, [f"its other files, {size / 1e6:.0f} MB, are too large to be copied"]
+
+
+def counted_as_blank(error):
+    """The note on a submission that was answered with the released sheet's marks."""
+    return printable(f"counted as blank: {error!r}")
+
+
+# --------------------------------------------------------------------------------- grade
+
+
+def grade(folder, source, out, jobs=2, limits=None, again=False, report=say):
     """Grade a folder of submissions into the course folder `out`; the rows of grades.csv.
 
     source: {assignment: sheet}.  What a submission does costs its author marks at most.
     One that `out` has graded as it is keeps its marks, and those given by hand, and does
     not run; `again` runs all.  Raises ValueError where `out` and `folder` overlap, or
     where there is nothing to grade."""
-    course, limits = Course(out), limits or Limits()
-    place = Path(folder).resolve()
-    if place.is_relative_to(course.folder) or course.folder.is_relative_to(place):
-        raise ValueError(f"out: {out} and the submissions in {folder} must lie apart")
-    given = collect(folder, source)
-    used = {name: source[name] for name in sorted({s.assignment for s in given})}
-    blank = course.generate(used)
-    (course.folder / "feedback").mkdir(exist_ok=True)
-
-    def as_before(one):
-        return course.knows(one) and not again
-
-    def run(one):
-        """The executed sheet, None where the marks are known."""
-        empty = blank[one.assignment]
-        if one.sheet is None:
-            one.fingerprint = fingerprint(empty, None)
-            return None if as_before(one) else unrun(empty, "nothing was handed in")
-        try:
-            whole, changed = assignments.mend(one.sheet, used[one.assignment], empty)
-            one.notes += changed
-            one.fingerprint = fingerprint(whole, one.files)
-            return None if as_before(one) else run_apart(whole, limits, one.files)
-        except Exception as error:  # whatever is in it, it is this submission's alone
-            one.notes.append(f"counted as blank: {error!r}")
-            one.fingerprint = ""
-            return unrun(empty, "it could not be run")
-
-    rows = []
-    with ThreadPoolExecutor(jobs) as pool:
-        for one, executed in zip(given, pool.map(run, given)):
-            if executed:
-                record(course, one, executed, blank[one.assignment])
-            if look := one.suspects():
-                one.notes.append(f"worth a look: {', '.join(look)}")
-            row = marks(course, one, used[one.assignment])
-            rows.append({**row, "notes": "; ".join(one.notes)})
-            report(f"{len(rows)}/{len(given)} {one.student}: {one.assignment} "
-                   f"{row['auto']:g} of {row['auto_max']:g}"
-                   f"{'' if executed else ', as before'} {rows[-1]['notes']}")
+    course = Course(out)
+    must_lie_apart(Path(folder).resolve(), course.folder)
+    if skipped := left_out(folder):
+        report(f"taken for no submission: {', '.join(skipped)}")
+    with TemporaryDirectory(prefix="pbe-unpacked-", ignore_cleanup_errors=True) as desk:
+        submissions = collect(folder, source, desk)
+        used = {name: source[name] for name in sorted({s.assignment for s in submissions})}
+        blank = course.generate(used)
+        (course.folder / "feedback").mkdir(exist_ok=True)
+        tasks = [make_ready(s, used[s.assignment], blank[s.assignment])
+                 for s in submissions]
+        rows = grade_tasks(course, tasks, used, jobs, limits or Limits(), again, report)
     rows.sort(key=lambda row: (row["assignment"], row["student"]))
-    with open(course.folder / "grades.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        table.writerows({key: f"{value:g}" if isinstance(value, float) else value
-                         for key, value in row.items()} for row in rows)
+    write_grades(course.folder / "grades.csv", rows)
     return rows
 
 
-def record(course, one, executed, blank):
-    """Let nbgrader grade one executed sheet.  What it cannot digest counts as blank."""
+def must_lie_apart(submissions, course):
+    """Raise ValueError where one of the two folders lies in the other."""
+    if submissions.is_relative_to(course) or course.is_relative_to(submissions):
+        raise ValueError(f"out: {course} and the submissions in {submissions} "
+                         "must lie apart")
+
+
+def grade_tasks(course, tasks, source, jobs, limits, again, report):
+    """The rows of all tasks in order.  `jobs` run at a time; they are graded one after
+    another, for a gradebook has one writer."""
+    rows = []
+    with ThreadPoolExecutor(jobs) as pool:
+        known = [course.knows(task) and not again for task in tasks]
+        running = [None if done else pool.submit(execute, task, limits)
+                   for task, done in zip(tasks, known)]
+        try:
+            for task, run in zip(tasks, running):
+                notes = record(course, task, *run.result()) if run else []
+                rows.append(row_of(course, task, source[task.assignment], notes))
+                report(progress(rows, len(tasks), as_before=run is None))
+        except BaseException:  # Ctrl-C: those that have not begun need not
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return rows
+
+
+def execute(task, limits):
+    """(executed sheet, notes) of a Task; it changes nothing and raises nothing."""
+    if not task.to_run:
+        return task.sheet, []
     try:
-        _autograde(course, one, executed)
-    except RuntimeError as error:
-        one.notes.append(f"counted as blank: {error}")
-        one.fingerprint = ""
-        _autograde(course, one, unrun(blank, "it could not be graded"))
+        return run_apart(task.sheet, limits, task.files), []
+    except Exception as error:
+        return unrun(task.blank, "it could not be run"), [counted_as_blank(error)]
+
+
+def record(course, task, executed, notes):
+    """Let nbgrader grade one executed sheet; returns all notes on it.  What nbgrader
+    cannot digest counts as blank, and runs again the next time."""
+    notes, who = list(notes), (task.assignment, task.student)
     try:
-        course.convert(GenerateFeedback, one.assignment, one.student)
-    except RuntimeError as error:
-        one.notes.append(f"no feedback page: {error}")
-    course.remember(one)
+        course.autograde(executed, *who)
+    except Exception as error:
+        notes.append(counted_as_blank(error))
+        _autograde_blank(course, task, notes)
+    digested = not notes
+    try:
+        course.write_feedback(*who)
+    except Exception as error:
+        notes.append(printable(f"no feedback page: {error}"))
+    if digested:
+        course.remember(task)
+    return notes
 
 
-def _autograde(course, one, sheet):
-    path = course.path("submitted", one.student, one.assignment)
-    shutil.rmtree(path.parent, ignore_errors=True)
-    assignments.write(sheet, path)
-    course.convert(Autograde, one.assignment, one.student, NOT_EXECUTED)
+def _autograde_blank(course, task, notes):
+    """What failed as it was handed in, as a blank sheet; appends to `notes`."""
+    blank = unrun(task.blank, "it could not be graded")
+    try:
+        course.autograde(blank, task.assignment, task.student)
+    except Exception as error:  # no fault of the student's: a full disk, a locked file
+        notes.append(printable(f"not graded: {error}"))
 
 
-def marks(course, one, sheet):
-    """What the gradebook says: points by tests, and points that a person has to give.
+# ------------------------------------------------------------------------------ the table
+
+
+def row_of(course, task, sheet, notes):
+    """One row of grades.csv: points by tests, and points that a person has to give.
 
     sheet: the source, which tells one from the other."""
-    with Gradebook(course.database) as book:
-        found = book.find_submission_notebook(one.assignment, one.assignment, one.student)
-        grades = [(g.name, g.auto_score or 0, g.max_score, g.needs_manual_grade)
-                  for g in found.grades]
+    grades = course.grades(task.assignment, task.student)
     written = assignments.points(sheet, assignments.is_written)
     tests = [grade for grade in grades if grade[0] not in written]
+    waiting = [most for name, _, most, waits in grades if waits and name in written]
     return {
-        "student": one.student, "assignment": one.assignment,
+        "student": task.student, "assignment": task.assignment,
         "auto": sum(score for _, score, _, _ in tests),
         "auto_max": sum(most for _, _, most, _ in tests),
-        "by_hand": sum(m for name, _, m, waits in grades if waits and name in written),
+        "by_hand": sum(waiting),
         "max": sum(most for _, _, most, _ in grades),
-        "failed": " ".join(name for name, score, most, _ in tests if score != most)}
+        "failed": " ".join(name for name, score, most, _ in tests if score != most),
+        "notes": "; ".join([*task.notes, *notes])}
+
+
+def progress(rows, total, as_before):
+    """A line on the row that was added last."""
+    row = rows[-1]
+    before = ", as before" if as_before else ""
+    return (f"{len(rows)}/{total} {row['student']}: {row['assignment']} "
+            f"{row['auto']:g} of {row['auto_max']:g}{before} {row['notes']}")
+
+
+def write_grades(path, rows):
+    """Write grades.csv: whole points without a decimal point."""
+    with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        for row in rows:
+            table.writerow({key: f"{value:g}" if isinstance(value, float) else value
+                            for key, value in row.items()})

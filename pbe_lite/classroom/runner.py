@@ -83,12 +83,13 @@ def prepare(box, files):
     ours = os.environ.get("MPLCONFIGDIR") or Path.home() / ".cache" / "matplotlib"
     for fonts in Path(ours).glob("fontlist-*.json"):  # else each kernel looks for fonts
         shutil.copy(fonts, home / "matplotlib")
-    if files is None:
-        (box / "work").mkdir()
-    else:
-        with contextlib.suppress(shutil.Error):  # a pipe or a socket is not copied
-            shutil.copytree(files, box / "work", symlinks=True,
+    work = box / "work"
+    work.mkdir()
+    if files is not None:
+        with contextlib.suppress(OSError):  # a pipe, or what may not be read, is not copied
+            shutil.copytree(files, work, symlinks=True, dirs_exist_ok=True,
                             ignore=shutil.ignore_patterns("*.ipynb", ".*"))
+        work.chmod(0o700)  # copytree gives it the rights of the student's folder
 
 
 def unrun(sheet, text):
