@@ -17,13 +17,11 @@ from test_trainer import folder_of
 from pbe_lite.training import checkpoint
 from pbe_lite.training.checkpoint import (
     StopSignal,
-    gather,
     load_newest,
-    load_optimizer,
     save_state,
     save_step,
     saved,
-    shard,
+    to_cpu,
 )
 from pbe_lite.training.sampler import Positions
 
@@ -106,88 +104,15 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
     assert load_newest(tmp_path)["step"] == 1
 
 
-# ------------------------------------------------------------- whole and in parts
+# ------------------------------------------------------------------ what is written
 
 
-def test_gathered_states_are_copies_of_the_same_shape(tmp_path):
+def test_states_are_copied_to_the_cpu_in_the_same_shape():
     weight = torch.nn.Parameter(torch.randn(3, 4))
     state = {"a": [weight, {"b": torch.arange(3)}], "n": 7, "none": None, "t": (1.5, "x")}
-    whole = gather(state)
-    assert_equal(whole, {**state, "a": [weight.detach(), state["a"][1]]})
-    assert not whole["a"][0].requires_grad
-    assert gather(state, keep=False)["a"] == [None, {"b": None}]
-    assert gather(state, keep=False)["n"] == 7
-
-
-def test_an_optimisers_state_is_taken_up():
-    def trained(steps, state=None):
-        torch.manual_seed(0)
-        weight = torch.nn.Parameter(torch.ones(4, 3))
-        adam = torch.optim.AdamW([weight], lr=.1, fused=True)
-        if state:
-            load_optimizer(adam, state["adam"])
-            weight.data.copy_(state["weight"])
-        for step in range(*steps):
-            weight.grad = torch.full((4, 3), step + 1.) * torch.arange(12.).view(4, 3)
-            adam.step()
-        return gather({"weight": weight, "adam": adam.state_dict()})
-
-    assert_equal(trained((3, 6), trained((0, 3))), trained((0, 6)))
-
-
-SHARDS = """
-import os
-import torch
-import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
-from pbe_lite.training.checkpoint import gather, load_optimizer, shard
-
-dist.init_process_group("gloo")
-rank, mesh = dist.get_rank(), init_device_mesh("cpu", (2,))
-torch.manual_seed(0)
-for shape in ((6, 4), (5, 3), (1, 1, 7), (3,)):  # divisible by two and not
-    whole = torch.randn(shape)
-    part = torch.nn.Parameter(distribute_tensor(whole, mesh, [Shard(0)]))
-    assert part.to_local().numel() < whole.numel() or shape[0] == 1
-    found = gather({{"x": [part]}}, keep=rank == 0)["x"][0]
-    assert torch.equal(found, whole) if rank == 0 else found is None
-    again = shard(2 * whole, part)
-    assert torch.equal(again.to_local(), 2 * part.to_local())
-weight = torch.nn.Parameter(distribute_tensor(torch.ones(5, 3), mesh, [Shard(0)]))
-adam = torch.optim.AdamW([weight], lr=.1)
-gradient = torch.arange(15.).view(5, 3)
-for _ in range(3):
-    weight.grad = distribute_tensor(gradient, mesh, [Shard(0)])
-    adam.step()
-state = gather(adam.state_dict())
-other = torch.optim.AdamW([weight], lr=.1)
-load_optimizer(other, state)
-for name, value in adam.state[weight].items():
-    mine = other.state[weight][name]
-    assert type(mine) is type(value), name
-    local = lambda t: t.to_local() if hasattr(t, "to_local") else t
-    assert torch.equal(local(mine), local(value)), name
-assert state["state"][0]["exp_avg"].shape == (5, 3)
-dist.barrier()
-os._exit(0)  # gloo's threads, which DTensor's caches keep, may abort a Python that ends
-"""
-
-
-def test_tensors_split_over_ranks_are_put_together_and_split_again(tmp_path):
-    """What FSDP makes of them, on two processes of gloo."""
-    script = tmp_path / "script.py"
-    script.write_text(SHARDS.format())
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-              "--nproc-per-node=2", str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=300,
-                          env={**ENVIRONMENT, "PYTHONPATH": str(TESTS.parent)})
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def test_what_is_not_split_is_left_as_it_is():
-    value, like = torch.randn(3), torch.nn.Parameter(torch.randn(3))
-    assert shard(value, like) is value
+    copy = to_cpu(state)
+    assert_equal(copy, {**state, "a": [weight.detach(), state["a"][1]]})
+    assert not copy["a"][0].requires_grad
 
 
 # ------------------------------------------------------------------------- SIGTERM

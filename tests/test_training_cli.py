@@ -53,7 +53,6 @@ def test_options_change_the_preset_and_nothing_else():
     (["--arm", "codec", "--checkpointing"], "--checkpointing is for U-Nets"),
     (["--accumulate", "0"], "--accumulate must be at least 1"),
     (["--keep", "0"], "--keep must be at least 1"),
-    (["--adam8bit", "--fsdp"], "--adam8bit and --fsdp do not go together"),
     (["--precision", "fp16"], "--precision: invalid choice"),
 ])
 def test_what_does_not_go_together_is_told(capsys, arguments, expected):
@@ -61,11 +60,6 @@ def test_what_does_not_go_together_is_told(capsys, arguments, expected):
 
 
 # -------------------------------------------------------------------------- engine
-
-
-def test_fsdp_without_gpus_is_told(tmp_path):
-    with pytest.raises(ValueError, match="fsdp needs several GPUs.*torchrun"):
-        build_accelerator(FULL, tmp_path, fsdp=True)
 
 
 def test_more_processes_than_gpus_are_told(tmp_path, monkeypatch):

@@ -1,9 +1,6 @@
-"""Checkpoints: whole or not there, and the same for one process, DDP and FSDP.
+"""Checkpoints: whole or not there, and the same for one process and for several.
 
     run/state-00001200.pt   the newest; `keep` of them stay
-
-FSDP splits every tensor over the ranks.  A checkpoint holds them put together again, so a
-run may go on with another number of ranks, or be exported by one.
 """
 
 import os
@@ -12,43 +9,17 @@ import signal
 import threading
 
 import torch
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 GRACE = 120  # seconds that a data worker outlives SIGTERM, for its trainer's last step
 
 
-def gather(value, keep=True):
-    """Nested dicts and lists with every tensor whole and on the CPU.
-
-    With FSDP all ranks must call it at once; where `keep` is False tensors are None."""
+def to_cpu(value):
+    """Nested dicts and lists with copies of every tensor on the CPU, without gradients."""
     if isinstance(value, dict):
-        return {k: gather(v, keep) for k, v in value.items()}
+        return {k: to_cpu(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(gather(v, keep) for v in value)
-    if not isinstance(value, torch.Tensor):
-        return value
-    whole = value.full_tensor() if isinstance(value, DTensor) else value
-    return whole.detach().cpu() if keep else None
-
-
-def shard(value, like):
-    """A whole tensor, split over the ranks as the parameter `like` is; the same where
-    that is not split."""
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-
-
-def load_optimizer(optimizer, state):
-    """Take up an optimiser's state, as `gather` gave it."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    states = {i: {k: shard(v, parameters[i]) if _same_shape(v, parameters[i]) else v
-                  for k, v in of_one.items()} for i, of_one in state["state"].items()}
-    optimizer.load_state_dict({**state, "state": states})
-
-
-def _same_shape(value, parameter):
-    return isinstance(value, torch.Tensor) and value.shape == parameter.shape
+        return type(value)(map(to_cpu, value))
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
 def save_state(path, state):

@@ -35,7 +35,6 @@ def _numbers(parser):
     add("--adam8bit", action="store_true", help="AdamW of bitsandbytes: less memory")
     add("--checkpointing", action="store_true",
         help="compute activations twice in place of keeping them: less memory")
-    add("--fsdp", action="store_true", help="split weights and AdamW over several GPUs")
 
 
 def _folders(parser):
@@ -100,8 +99,6 @@ def _check(parser, args):
     for name in ("accumulate", "keep", "warmup"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1")
-    if args.adam8bit and args.fsdp:
-        parser.error("--adam8bit and --fsdp do not go together: take one")
 
 
 def lite_records(preset):
@@ -118,7 +115,7 @@ def prepare(args):
     The model to start from is read first: a wrong one is told before data are prepared.
     Raises ValueError and OSError for what cannot be used."""
     preset, folder = args.preset, args.out or RUNS / args.arm
-    accelerator = build_accelerator(preset, folder, args.log, args.fsdp)
+    accelerator = build_accelerator(preset, folder, args.log)
     torch.manual_seed(args.seed)
     start = from_model(preset.init, preset, ARMS[args.arm], preset.tower) \
         if preset.init else None
@@ -145,7 +142,7 @@ def main(argv=None):
     done = run.train(args.minutes, args.checkpoint_minutes)
     if not run.stopped:
         run.export("python -m pbe_lite.train " + " ".join(argv or sys.argv[1:]))
-    where = "no weights were exported" if run.stopped or run.accelerator.is_fsdp2 else \
+    where = "no weights were exported" if run.stopped else \
         f"weights in {run.folder / 'weights'}"
     run.accelerator.print(
         f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; {where}"

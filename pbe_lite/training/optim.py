@@ -7,6 +7,7 @@ hundred objects, then move as fast as common ones, which suits short training.
 """
 
 import math
+from collections import Counter
 
 import torch
 from torch import nn
@@ -25,9 +26,13 @@ class MatrixMuon(torch.optim.Muon):
                          weight_decay=0)
 
     def step(self, closure=None):
-        """One step on the gradients that the weights hold."""
+        """One step on the gradients that the weights hold.
+
+        Each matrix is bound to its weight's memory anew: whatever has moved the weights
+        meanwhile, `Module.to` for instance, it is they that are trained."""
         matrices = self.param_groups[0]["params"]
         for matrix, weight in zip(matrices, self.weights, strict=True):
+            matrix.data = weight.detach().view(matrix.shape)  # fails rather than copies
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
         return super().step(closure)
 
@@ -36,6 +41,23 @@ class MatrixMuon(torch.optim.Muon):
         super().zero_grad(set_to_none)
         for weight in self.weights:
             weight.grad = None
+
+
+def owned(optimizer):
+    """The weights that an optimiser steps, accelerate's wrapping or not."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    if isinstance(optimizer, MatrixMuon):
+        return optimizer.weights
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def check_owners(parameters, optimizers):
+    """Raise RuntimeError unless each of {name: parameter} is in exactly one optimiser."""
+    owners = Counter(id(p) for optimizer in optimizers for p in owned(optimizer))
+    wrong = [name for name, p in parameters.items() if owners[id(p)] != 1]
+    if wrong or len(owners) != len(parameters):
+        raise RuntimeError(f"each of the {len(parameters)} trainable tensors must be in "
+                           f"exactly one optimiser; not: {wrong or 'tensors unknown'}")
 
 
 def trainable(module):

@@ -22,15 +22,18 @@ from tqdm.auto import tqdm
 
 from pbe_lite.training.checkpoint import (
     StopSignal,
-    gather,
     load_newest,
-    load_optimizer,
     outlive_sigterm,
     save_step,
-    shard,
+    to_cpu,
 )
 from pbe_lite.training.distributed import build_accelerator
-from pbe_lite.training.optim import build_optimizers, learning_rate, trainable
+from pbe_lite.training.optim import (
+    build_optimizers,
+    check_owners,
+    learning_rate,
+    trainable,
+)
 from pbe_lite.training.sampler import Positions
 
 LOG_EVERY = 50
@@ -54,9 +57,12 @@ class Run:
         self._check(samples)
         self.step, self.seconds, self.history, self.losses = 0, 0, [], []
         self.stopped = False
-        objective.to(acc.device)
-        self.model, *self.optimizers = acc.prepare(objective, *build_optimizers(objective))
-        self.parameters = trainable(objective)  # FSDP has put others in their place
+        # The engine moves the weights to its device, even to a copy where they are on it
+        # already, so the optimisers are built on what it has made of them.
+        self.model = acc.prepare(objective)
+        self.parameters = trainable(objective)
+        self.optimizers = [acc.prepare(o) for o in build_optimizers(objective)]
+        check_owners(self.parameters, self.optimizers)
         self.ema = preset.ema_decay and EMAModel(
             self.parameters.values(), decay=preset.ema_decay, foreach=True)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,33 +94,31 @@ class Run:
                              "another --out")
         with torch.no_grad():
             for name, value in state["parameters"].items():
-                self.parameters[name].copy_(shard(value, self.parameters[name]))
+                self.parameters[name].copy_(value)
         for optimizer, was in zip(self.optimizers, state["optimizers"], strict=True):
-            load_optimizer(optimizer, was)
+            optimizer.load_state_dict(was)
         if self.ema:
-            shadow = zip(state["ema"]["shadow_params"], self.parameters.values())
-            self.ema.load_state_dict({**state["ema"], "shadow_params": [
-                shard(v.to(p.device), p) for v, p in shadow]})
+            self.ema.load_state_dict(state["ema"])
+            self.ema.to(self.accelerator.device)
         self.step, self.history = state["step"], state["history"]
         self.losses, self.seconds = state["losses"], state["seconds"]
 
     def save(self):
-        """Write a checkpoint: the main process does, with FSDP all help."""
-        main = self.accelerator.is_main_process
-        state = gather({
+        """Write a checkpoint; the main process does."""
+        if not self.accelerator.is_main_process:
+            return
+        state = to_cpu({
             "step": self.step, "steps": self.steps, "seed": self.seed,
             "seconds": self.seconds, "losses": [float(x) for x in self.losses],
             "parameters": self.parameters,
             "optimizers": [o.state_dict() for o in self.optimizers],
             "ema": self.ema.state_dict() if self.ema else None, "history": self.history,
-        }, keep=main)
-        if main:
-            save_step(self.folder, self.step, state, self.keep)
+        })
+        save_step(self.folder, self.step, state, self.keep)
 
     def export(self, command=""):
         """Write the averaged weights to `folder/weights` in diffusers' layout, and how
-        they came about to `folder/run.json`.  After FSDP call the same in one process:
-        checkpoints do not know how many ranks there were."""
+        they came about to `folder/run.json`."""
         if not self.accelerator.is_main_process:
             return
         skipped = self.skipped.read() if self.skipped else {}
@@ -123,8 +127,6 @@ class Run:
             "samples": self.step * self.batch_size, "of": self.steps * self.batch_size,
             "minutes": round(self.seconds / 60, 1), "skipped_images": len(skipped),
             "history": self.history}))
-        if self.accelerator.is_fsdp2:
-            return
         if self.ema:
             self.ema.store(self.parameters.values())
             self.ema.copy_to(self.parameters.values())
