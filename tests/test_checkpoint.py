@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import folder_of
+from conftest import folder_of
 
 from pbe_lite.training import checkpoint
 from pbe_lite.training.checkpoint import (
@@ -24,6 +24,7 @@ from pbe_lite.training.checkpoint import (
     to_cpu,
 )
 from pbe_lite.training.sampler import Positions
+from pbe_lite.training.trainer import Run
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -93,15 +94,69 @@ def test_the_checkpoint_is_on_disk_before_it_replaces_the_old_one(tmp_path, monk
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
-def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
+def test_a_damaged_file_is_named_and_the_one_before_is_taken(tmp_path, content):
     for step in (1, 2):
         save_step(tmp_path, step, {"step": step, "x": torch.randn(1000)}, keep=2)
-    path = saved(tmp_path)[-1]
+    path, told = saved(tmp_path)[-1], []
     path.write_bytes(path.read_bytes()[:2000] if content is None else content)
-    with pytest.raises(ValueError, match=f"{path.name} is damaged .*delete it to go on"):
-        load_newest(tmp_path)
-    path.unlink()
-    assert load_newest(tmp_path)["step"] == 1
+    assert load_newest(tmp_path, told.append)["step"] == 1
+    assert len(told) == 1 and f"{path} is damaged" in told[0]
+    saved(tmp_path)[0].unlink()
+    with pytest.raises(ValueError, match="all checkpoints in .* are damaged: delete them"):
+        load_newest(tmp_path, told.append)
+
+
+def test_a_run_goes_on_from_before_a_damaged_checkpoint(objective, tmp_path, capsys):
+    whole = Run(objective("final"), tmp_path / "whole", 24, workers=0)
+    whole.train()
+    part = Run(objective("final"), tmp_path / "part", 24, workers=0)
+    for _ in range(3):
+        part.train(minutes=0)
+    saved(part.folder)[-1].write_bytes(b"cut")
+    again = Run(objective("final"), tmp_path / "part", 24, workers=0)
+    assert again.step == 2 and "state-00000003.pt is damaged" in capsys.readouterr().out
+    again.train(minutes=0)  # writes step 3 anew
+    Run(objective("final"), tmp_path / "part", 24, workers=0).train()
+    assert_equal(numbers_of(tmp_path / "part"), numbers_of(tmp_path / "whole"))
+
+
+def test_what_a_damaged_checkpoint_left_goes_with_the_next_one(tmp_path):
+    for step in (1, 7):
+        save_step(tmp_path, step, {"step": step}, keep=2)
+    saved(tmp_path)[-1].write_bytes(b"cut")
+    save_step(tmp_path, 2, {"step": 2}, keep=2)
+    assert [p.name for p in saved(tmp_path)] == ["state-00000001.pt", "state-00000002.pt"]
+
+
+# ----------------------------------------------------------------------- the folder
+
+HOLD = """
+import pathlib, sys
+from pbe_lite.training.checkpoint import claim
+lock = claim(pathlib.Path({folder!r}))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@posix
+def test_a_folder_that_another_process_trains_in_is_refused(objective, tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", HOLD.format(folder=str(tmp_path))],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match=f"in use by another run, process {other.pid} on"):
+        Run(objective("final"), tmp_path, 24, workers=0)
+    other.kill()  # leaves no lock behind
+    other.wait()
+    Run(objective("final"), tmp_path, 24, workers=0)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_loaded(
+        command, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("pbe_lite.training.cli.load_data", None)  # must not be called
+    with pytest.raises(SystemExit, match="error: out must be a folder that can be written"):
+        command("--out", str(tmp_path / "file" / "run"))
 
 
 # ------------------------------------------------------------------ what is written

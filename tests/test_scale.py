@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import folder_of
+from conftest import folder_of
 
 from pbe_lite.training import trainer
 from pbe_lite.training.checkpoint import load_newest

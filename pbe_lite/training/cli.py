@@ -12,6 +12,8 @@ from pbe_lite.config import ARMS, PRESETS, RUNS, WEIGHTS
 from pbe_lite.data.custom import load_data
 from pbe_lite.data.open_images import load_open_images, write_tabletop
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
+from pbe_lite.errors import one_line
+from pbe_lite.training.checkpoint import claim
 from pbe_lite.training.distributed import build_accelerator
 from pbe_lite.training.initialize import from_model
 from pbe_lite.training.losses import build_objective
@@ -90,15 +92,25 @@ def _check(parser, args):
     if args.arm not in ARMS:
         if args.init:
             parser.error(f"--init is for the arms {', '.join(ARMS)}, not for {args.arm}")
-        if args.preset.name == "full":
-            parser.error(f"--arm {args.arm} is a lite part: full starts from --init")
-    if args.preset.name == "full" and not args.data:
-        parser.error("--preset full needs --data, a folder of photographs")
+        if not args.preset.scenes:
+            parser.error(f"--arm {args.arm} is a lite part: {args.preset.name} starts from "
+                         "--init")
+    if not args.preset.scenes and not args.data:
+        parser.error(f"--preset {args.preset.name} needs --data, a folder of photographs")
     if args.checkpointing and args.arm in ("clip", "codec"):
         parser.error(f"--checkpointing is for U-Nets, not for {args.arm}")
-    for name in ("accumulate", "keep", "warmup"):
+    if args.arm in ("clip", "codec") and (args.lr or args.batch_size):
+        parser.error(f"--lr and --batch-size are not for {args.arm}, which has its own")
+    for name in ("accumulate", "keep", "warmup", "batch_size", "samples"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    for name in ("seed", "workers", "minutes", "checkpoint_minutes"):
+        if not getattr(args, name) >= 0:  # nan is not, either
+            parser.error(f"--{name.replace('_', '-')} must be at least 0")
+    if args.lr is not None and not 0 < args.lr < math.inf:
+        parser.error(f"--lr must be a positive number, got {args.lr}")
+    if args.ema is not None and not 0 <= args.ema < 1:
+        parser.error(f"--ema must be at least 0 and below 1, got {args.ema}")
 
 
 def lite_records(preset):
@@ -108,15 +120,23 @@ def lite_records(preset):
     return load_open_images(write_tabletop(folder, seeds, preset.resolution))
 
 
-def prepare(args):
-    """{"objective", "folder", "samples", "accelerator"} for `trainer.Run`, from the options
-    of `read_options`.
+def main(argv=None):
+    """Options, data, model, loop: all of a run, in this order."""
+    argv = sys.argv[1:] if argv is None else argv
+    with one_line():
+        train(read_options(argv), "python -m pbe_lite.train " + " ".join(argv))
 
-    The model to start from is read first: a wrong one is told before data are prepared.
-    Raises ValueError and OSError for what cannot be used."""
+
+def train(args, command):
+    """The run that the options of `read_options` ask for.
+
+    Raises ValueError, OSError and FloatingPointError for what cannot be used."""
     preset, folder = args.preset, args.out or RUNS / args.arm
     accelerator = build_accelerator(preset, folder, args.log)
+    # Told before anything is loaded; held until the end.
+    lock = claim(folder) if accelerator.is_main_process else None
     torch.manual_seed(args.seed)
+    # A wrong model is told before data are prepared.
     start = from_model(preset.init, preset, ARMS[args.arm], preset.tower) \
         if preset.init else None
     with accelerator.main_process_first():  # the others find the index made
@@ -131,20 +151,16 @@ def prepare(args):
         accelerator.init_trackers("log", {
             "arm": args.arm, "preset": preset.name, "seed": args.seed, "samples": samples,
             "batch_size": preset.batch_size, "lr": preset.lr})
-    return {"objective": objective, "folder": folder, "samples": samples,
-            "accelerator": accelerator}
 
-
-def main(argv=None):
-    args = read_options(argv)
-    run = Run(**prepare(args), seed=args.seed, workers=args.workers,
-              accumulate=args.accumulate, keep=args.keep)
+    run = Run(objective, folder, samples, args.seed, accelerator, args.workers,
+              args.accumulate, args.keep)
     done = run.train(args.minutes, args.checkpoint_minutes)
     if not run.stopped:
-        run.export("python -m pbe_lite.train " + " ".join(argv or sys.argv[1:]))
+        run.export(command)
     where = "no weights were exported" if run.stopped else \
         f"weights in {run.folder / 'weights'}"
     run.accelerator.print(
         f"{run.step * run.batch_size:,} samples in {run.seconds / 60:.1f} min; {where}"
         + ("" if done else "; call again to go on"))
     run.close()
+    del lock

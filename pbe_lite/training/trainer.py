@@ -11,7 +11,7 @@ bit-identical to one that never stopped (on the same number of CPU threads).
 import json
 import math
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,14 @@ from tqdm.auto import tqdm
 
 from pbe_lite.training.checkpoint import (
     StopSignal,
+    claim,
     load_newest,
     outlive_sigterm,
     save_step,
     to_cpu,
 )
 from pbe_lite.training.distributed import build_accelerator
+from pbe_lite.training.identity import check_same, describe
 from pbe_lite.training.optim import (
     build_optimizers,
     check_owners,
@@ -36,38 +38,54 @@ from pbe_lite.training.optim import (
 )
 from pbe_lite.training.sampler import Positions
 
-LOG_EVERY = 50
+LOG_EVERY = 50  # steps
+CLIP_NORM = 1.0  # longest gradient that is stepped along
 
 
 class Run:
-    """A resumable run of one objective: optimiser, EMA, history and checkpoints.
+    """A resumable run of one objective: optimisers, average, history and checkpoints.
 
     samples: of the whole run; accumulate: in how many parts a rank computes its share of
     a batch; keep: how many checkpoints stay.  Raises ValueError for a folder that was
-    begun otherwise, and for numbers that do not go together."""
+    begun otherwise or is in use, and for numbers that do not go together."""
 
     def __init__(self, objective, folder, samples, seed=0, accelerator=None, workers=1,
                  accumulate=1, keep=2):
-        self.objective, self.folder, self.seed = objective, Path(folder), seed
-        preset, self.workers, self.keep = objective.preset, workers, keep
-        acc = accelerator or build_accelerator(preset, self.folder)
-        self.accelerator = acc
+        preset = objective.preset
+        self.objective = objective
+        self.folder = Path(folder)
+        self.seed = seed
+        self.workers = workers
+        self.accumulate = accumulate
+        self.keep = keep
         self.batch_size = objective.batch_size or preset.batch_size
-        self.steps, self.accumulate = samples // self.batch_size, accumulate
+        self.steps = samples // self.batch_size
+
+        # What a checkpoint holds beside weights, average and optimisers.
+        self.step = 0
+        self.seconds = 0.0
+        self.losses = []   # of the steps since the last entry of the history
+        self.history = []  # (samples, mean loss of LOG_EVERY steps)
+        self.stopped = False  # by SIGTERM
+
+        # The engine: one process, or several that share each batch.
+        self.accelerator = accelerator or build_accelerator(preset, self.folder)
         self._check(samples)
-        self.step, self.seconds, self.history, self.losses = 0, 0, [], []
-        self.stopped = False
+        self.lock = claim(self.folder) if self.accelerator.is_main_process else None
+        self.skipped = objective.log_skipped(self.folder)
+        self.config = describe(objective, seed, self.steps, self.batch_size)
+
         # The engine moves the weights to its device, even to a copy where they are on it
         # already, so the optimisers are built on what it has made of them.
-        self.model = acc.prepare(objective)
+        self.model = self.accelerator.prepare(objective)
         self.parameters = trainable(objective)
-        self.optimizers = [acc.prepare(o) for o in build_optimizers(objective)]
+        self.optimizers = [self.accelerator.prepare(o) for o in build_optimizers(objective)]
         check_owners(self.parameters, self.optimizers)
-        self.ema = preset.ema_decay and EMAModel(
-            self.parameters.values(), decay=preset.ema_decay, foreach=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.skipped = objective.log_skipped(self.folder)
-        self._load()
+        self.ema = None
+        if preset.ema_decay:
+            self.ema = EMAModel(self.parameters.values(), decay=preset.ema_decay,
+                                foreach=True)
+        self._resume()
 
     def _check(self, samples):
         ranks = self.accelerator.num_processes
@@ -81,17 +99,17 @@ class Run:
             raise ValueError(f"{self.objective.arm} compares all samples of a batch: "
                              "train it on one rank, with accumulate 1")
 
-    def _load(self):
-        state = load_newest(self.folder)
+    def _resume(self):
+        """Go on from the newest checkpoint, if there is one."""
+        say = self.accelerator.print
+        state = load_newest(self.folder, say)
         if state is None:
             return
-        if state["seed"] != self.seed:
-            raise ValueError(f"{self.folder} was begun with seed {state['seed']}, not "
-                             f"{self.seed}: give the same --seed, or another --out")
-        if state["steps"] != self.steps:
-            raise ValueError(f"{self.folder} was begun with {state['steps']} steps, not "
-                             f"{self.steps}: give the same --samples and --batch-size, or "
-                             "another --out")
+        if "config" not in state:  # written by version 0.1.0
+            say(f"{self.folder}: the checkpoint does not say with which options it was "
+                "begun; only seed and steps are compared")
+        old = {**self.config, "seed": state["seed"], "steps": state["steps"]}
+        check_same(self.folder, state.get("config", old), self.config)
         with torch.no_grad():
             for name, value in state["parameters"].items():
                 self.parameters[name].copy_(value)
@@ -100,14 +118,17 @@ class Run:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
             self.ema.to(self.accelerator.device)
-        self.step, self.history = state["step"], state["history"]
-        self.losses, self.seconds = state["losses"], state["seconds"]
+        self.step = state["step"]
+        self.seconds = state["seconds"]
+        self.losses = state["losses"]
+        self.history = state["history"]
 
     def save(self):
         """Write a checkpoint; the main process does."""
         if not self.accelerator.is_main_process:
             return
         state = to_cpu({
+            "config": self.config,
             "step": self.step, "steps": self.steps, "seed": self.seed,
             "seconds": self.seconds, "losses": [float(x) for x in self.losses],
             "parameters": self.parameters,
@@ -116,77 +137,13 @@ class Run:
         })
         save_step(self.folder, self.step, state, self.keep)
 
-    def export(self, command=""):
-        """Write the averaged weights to `folder/weights` in diffusers' layout, and how
-        they came about to `folder/run.json`."""
-        if not self.accelerator.is_main_process:
-            return
-        skipped = self.skipped.read() if self.skipped else {}
-        (self.folder / "run.json").write_text(json.dumps({
-            "arm": self.objective.arm, "command": command, "seed": self.seed,
-            "samples": self.step * self.batch_size, "of": self.steps * self.batch_size,
-            "minutes": round(self.seconds / 60, 1), "skipped_images": len(skipped),
-            "history": self.history}))
-        if self.ema:
-            self.ema.store(self.parameters.values())
-            self.ema.copy_to(self.parameters.values())
-        self.objective.export(self.folder / "weights")
-        if self.ema:
-            self.ema.restore(self.parameters.values())
-
-    def close(self):
-        """Let the ranks leave together.  The engine goes with them: as long as it lives,
-        so do gloo's threads, and those may abort a Python that is ending."""
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
-        self.accelerator.free_memory()
-        self.model = None
-
-    def _update(self, batch):
-        """One optimiser step; the mean loss of this rank's share as a tensor."""
-        acc, total, parts = self.accelerator, 0, self.accumulate
-        share = learning_rate(self.step, self.steps, self.objective.preset)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * share
-        chunks = {name: value.chunk(parts) for name, value in batch.items()}
-        for i in range(parts):
-            part = {name: values[i] for name, values in chunks.items()}
-            with acc.no_sync(self.model) if i + 1 < parts else nullcontext():
-                with acc.autocast():
-                    loss = self.model(part).mean() / parts
-                acc.backward(loss)
-            total = total + loss.detach()
-        acc.clip_grad_norm_(self.parameters.values(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        if self.ema:
-            self.ema.step(self.parameters.values())
-        self.step += 1
-        return total
-
-    def _agree(self, loss, *flags):
-        """The ranks' mean loss, and each flag: True where it is for any rank."""
-        if self.accelerator.num_processes == 1:
-            return loss, *flags
-        values = torch.stack([loss.float(), *(loss.new_tensor(float(f)) for f in flags)])
-        loss, *shares = self.accelerator.reduce(values.float(), "mean")
-        return loss, *(bool(share > 0) for share in shares)
-
-    def _loader(self):
-        acc, ahead = self.accelerator, {"prefetch_factor": 4} if self.workers else {}
-        positions = Positions(len(self.objective), self.batch_size, self.seed, self.step,
-                              self.steps, acc.process_index, acc.num_processes)
-        return DataLoader(self.objective, batch_sampler=positions, **ahead,
-                          num_workers=self.workers, worker_init_fn=outlive_sigterm,
-                          pin_memory=acc.device.type == "cuda")
-
     def train(self, minutes=math.inf, checkpoint_minutes=5, callback=None):
         """Train until all samples are seen, the time is up, or SIGTERM came (`stopped`
         then is True); True when all are seen.
 
-        callback({"step", "samples", "loss", "rate"}) is called every 50 steps."""
+        callback({"step", "samples", "loss", "rate"}) is called every 50 steps.  Raises
+        FloatingPointError, with the state before it saved, where a loss or a gradient is
+        no finite number."""
         acc = self.accelerator
         bar = tqdm(total=self.steps * self.batch_size, initial=self.step * self.batch_size,
                    unit="sample", smoothing=.05, disable=not acc.is_main_process,
@@ -195,16 +152,16 @@ class Run:
         with StopSignal() as signal:
             for batch in self._loader():
                 batch = {k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}
-                loss = self._update(batch)
-                now = time.monotonic()
-                loss, over, due = self._agree(
-                    loss, signal.requested or now - begun > 60 * minutes,
-                    now - saved > 60 * checkpoint_minutes)
-                self.losses.append(loss)
+                self.losses.append(self._update(batch))
                 bar.update(self.batch_size)
-                self.seconds, last = self.seconds + now - last, now
+                now = time.monotonic()
+                self.seconds += now - last
+                last = now
                 if self.step % LOG_EVERY == 0:
                     self._log(bar, callback)
+                # All ranks must stop and save at one step, whose clocks differ.
+                over, due = self._any(signal.requested or now - begun > 60 * minutes,
+                                      now - saved > 60 * checkpoint_minutes)
                 if due:
                     self.save()
                     saved = time.monotonic()
@@ -215,8 +172,70 @@ class Run:
             self.stopped = signal.requested
         return self.step >= self.steps
 
+    def _loader(self):
+        """Batches of this rank's samples, from the step on."""
+        acc = self.accelerator
+        positions = Positions(len(self.objective), self.batch_size, self.seed, self.step,
+                              self.steps, acc.process_index, acc.num_processes)
+        ahead = {"prefetch_factor": 4} if self.workers else {}
+        return DataLoader(self.objective, batch_sampler=positions, **ahead,
+                          num_workers=self.workers, worker_init_fn=outlive_sigterm,
+                          pin_memory=acc.device.type == "cuda")
+
+    def _update(self, batch):
+        """One optimiser step; the ranks' mean loss as a tensor."""
+        acc = self.accelerator
+        share = learning_rate(self.step, self.steps, self.objective.preset)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * share
+
+        # Forward and backward, a part of the batch at a time; ranks add their gradients
+        # up with the last one.
+        loss = 0
+        parts = {name: value.chunk(self.accumulate) for name, value in batch.items()}
+        for i in range(self.accumulate):
+            part = {name: chunks[i] for name, chunks in parts.items()}
+            last = i + 1 == self.accumulate
+            with nullcontext() if last else acc.no_sync(self.model):
+                with acc.autocast():
+                    part_loss = self.model(part).mean() / self.accumulate
+                acc.backward(part_loss)
+            loss = loss + part_loss.detach().float()
+        norm = acc.clip_grad_norm_(self.parameters.values(), CLIP_NORM)
+        if acc.num_processes > 1:
+            loss = acc.reduce(loss, "mean")
+        self._stop_unless_finite(loss, norm)
+
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if self.ema:
+            self.ema.step(self.parameters.values())
+        self.step += 1
+        return loss
+
+    def _stop_unless_finite(self, loss, norm):
+        """Before anything is stepped: one NaN in a gradient is a NaN in every weight."""
+        if torch.isfinite(loss) and torch.isfinite(norm):
+            return
+        self.save()
+        raise FloatingPointError(
+            f"the loss is {float(loss):g}, its gradient's norm {float(norm):g} at step "
+            f"{self.step} of {self.steps}: stopped before that step, with nothing exported "
+            f"and the state in {self.folder}; a lower --lr or --precision no may help")
+
+    def _any(self, *flags):
+        """Each flag: True where it is for any rank."""
+        acc = self.accelerator
+        if acc.num_processes == 1:
+            return flags
+        values = torch.tensor(flags, dtype=torch.float32, device=acc.device)
+        return [bool(share > 0) for share in acc.reduce(values, "mean")]
+
     def _log(self, bar, callback):
-        loss = float(np.mean([float(x) for x in self.losses]))  # waits for a GPU
+        """An entry of the history: the mean loss since the last one."""
+        loss = float(np.mean([float(x) for x in self.losses]))
         self.losses = []
         self.history.append((self.step * self.batch_size, loss))
         bar.set_postfix(loss=f"{loss:.4f}")
@@ -229,3 +248,47 @@ class Run:
                                   "samples_per_second": entry["rate"] or 0}, self.step)
         if callback:
             callback(entry)
+
+    @contextmanager
+    def averaged(self):
+        """The averaged weights in the place of the trained ones, while it lasts."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.parameters.values())
+        self.ema.copy_to(self.parameters.values())
+        try:
+            yield
+        finally:
+            self.ema.restore(self.parameters.values())
+
+    def export(self, command=""):
+        """Write the averaged weights to `folder/weights` in diffusers' layout, and how
+        they came about to `folder/run.json`.  Raises FloatingPointError for weights that
+        are no finite numbers."""
+        if not self.accelerator.is_main_process:
+            return
+        with self.averaged():
+            bad = [n for n, p in self.parameters.items() if not torch.isfinite(p).all()]
+            if bad:
+                raise FloatingPointError(f"nothing exported: {bad[0]} and {len(bad) - 1} "
+                                         "more tensors hold NaN or infinite numbers")
+            self.objective.export(self.folder / "weights")
+        self._write_record(command)
+
+    def _write_record(self, command):
+        skipped = self.skipped.read() if self.skipped else {}
+        record = {
+            "arm": self.objective.arm, "command": command, "seed": self.seed,
+            "samples": self.step * self.batch_size, "of": self.steps * self.batch_size,
+            "minutes": round(self.seconds / 60, 1), "skipped_images": len(skipped),
+            "history": self.history}
+        (self.folder / "run.json").write_text(json.dumps(record, allow_nan=False))
+
+    def close(self):
+        """Let the ranks leave together.  The engine goes with them: as long as it lives,
+        so do gloo's threads, and those may abort a Python that is ending."""
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        self.accelerator.free_memory()
+        self.model = None
