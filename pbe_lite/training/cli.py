@@ -17,6 +17,7 @@ from pbe_lite.training.checkpoint import claim
 from pbe_lite.training.distributed import build_accelerator
 from pbe_lite.training.initialize import from_model
 from pbe_lite.training.losses import build_objective
+from pbe_lite.training.preview import unseen_scenes
 from pbe_lite.training.trainer import Run
 
 SAMPLES = {"clip": 96_000, "codec": 48_000, "prior": 88_000}  # the arms: ARM_SAMPLES
@@ -43,6 +44,9 @@ def _folders(parser):
     add = parser.add_argument
     add("--data", type=Path, help="a folder in Open Images' layout, or of your own data")
     add("--split", default="train", help="of Open Images")
+    add("--held-out", type=Path, metavar="FOLDER",
+        help="the preview's pictures, in a layout of --data; of Open Images the split "
+             "validation; default for lite: scenes that no run trains on")
     add("--area", type=float, nargs=2, metavar=("LEAST", "MOST"),
         help="share of the picture that a box must cover; default: .02 .8")
     add("--index", type=Path, help="where the index is made; default: in --data")
@@ -69,6 +73,8 @@ def read_options(argv):
     add("--workers", type=int, default=1, help="data processes of each rank")
     add("--log", help="tensorboard, or another of accelerate's trackers")
     add("--checkpoint-minutes", type=float, default=5)
+    add("--preview-minutes", type=float, metavar="N",
+        help="every so often, paint pictures never trained on and note their loss")
     add("--keep", type=int, default=2, help="how many checkpoints stay")
     _numbers(parser)
     _folders(parser)
@@ -99,6 +105,16 @@ def _check(parser, args):
         parser.error(f"--preset {args.preset.name} needs --data, a folder of photographs")
     if args.checkpointing and args.arm in ("clip", "codec"):
         parser.error(f"--checkpointing is for U-Nets, not for {args.arm}")
+    if args.preview_minutes is not None:
+        if args.arm not in ARMS:
+            parser.error(f"--preview-minutes is for the arms {', '.join(ARMS)}")
+        if args.data and not args.held_out:
+            parser.error("--preview-minutes needs --held-out, a folder of pictures that "
+                         "are not in --data")
+        if not args.preview_minutes > 0:
+            parser.error("--preview-minutes must be more than 0")
+    elif args.held_out:
+        parser.error("--held-out is for --preview-minutes: give that too")
     if args.arm in ("clip", "codec") and (args.lr or args.batch_size):
         parser.error(f"--lr and --batch-size are not for {args.arm}, which has its own")
     for name in ("accumulate", "keep", "warmup", "batch_size", "samples"):
@@ -118,6 +134,21 @@ def lite_records(preset):
     folder = RUNS / f"tabletop-{preset.resolution}"
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + preset.scenes)
     return load_open_images(write_tabletop(folder, seeds, preset.resolution))
+
+
+def held_out_records(args):
+    """What the previews are of, or None without previews.
+
+    Raises ValueError for the very pictures that are trained on."""
+    if args.preview_minutes is None:
+        return None
+    if not args.held_out:
+        return unseen_scenes(args.preset)
+    validation = any(args.held_out.glob("*validation-annotations-bbox.csv"))
+    split = "validation" if validation else args.split
+    if args.held_out.resolve() == args.data.resolve() and split == args.split:
+        raise ValueError(f"--held-out must hold other pictures than --data: {args.data}")
+    return load_data(args.held_out, split, args.preset.area)
 
 
 def main(argv=None):
@@ -142,6 +173,7 @@ def train(args, command):
     with accelerator.main_process_first():  # the others find the index made
         records = load_data(args.data, args.split, preset.area, args.index) \
             if args.data else lite_records(preset)
+        held_out = held_out_records(args)
     objective = build_objective(args.arm, preset, records, args.weights, args.seed, start)
     if args.checkpointing:
         objective.unet.enable_gradient_checkpointing()
@@ -153,8 +185,11 @@ def train(args, command):
             "batch_size": preset.batch_size, "lr": preset.lr})
 
     run = Run(objective, folder, samples, args.seed, accelerator, args.workers,
-              args.accumulate, args.keep)
-    done = run.train(args.minutes, args.checkpoint_minutes)
+              args.accumulate, args.keep, held_out)
+    done = run.train(args.minutes, args.checkpoint_minutes,
+                     preview_minutes=args.preview_minutes or math.inf)
+    if held_out and not run.stopped:
+        run.preview()
     if not run.stopped:
         run.export(command)
     where = "no weights were exported" if run.stopped else \

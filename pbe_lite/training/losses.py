@@ -180,9 +180,13 @@ class Inpaint(Diffusion):
         return self.triplets.skipped
 
     def sample(self, epoch, index):
-        triplet = self.triplets[epoch, index]
+        return self.with_noise(self.triplets, (epoch, index))
+
+    def with_noise(self, triplets, key):
+        """A triplet and what else makes it a sample, as one dict; key: (epoch, index)."""
+        triplet = triplets[key]
         triplet.pop("name")
-        return {**triplet, **self.noise_sample(epoch, index)}
+        return {**triplet, **self.noise_sample(*key)}
 
     def forward(self, batch):
         image, hole = batch["image"], batch["hole"]
@@ -195,14 +199,17 @@ class Inpaint(Diffusion):
             self.encode(image), batch, condition,
             lambda z_t: unet_input(z_t, z_masked, hole, self.preset.hole_octaves))
 
-    def export(self, folder):
+    def pipeline(self):
+        """The arm as it is used: with a fast sampler, and guidance where it has a null
+        vector."""
         sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
         guidance = self.preset.guidance_scale if self.traits.null else 1.0
-        PaintByExamplePipeline(
+        return PaintByExamplePipeline(
             vae=self.codec, image_encoder=self.encoder, unet=self.exported_unet(),
-            scheduler=sampler,
-            guidance_scale=guidance, steps=self.preset.sampling_steps,
-        ).save_pretrained(folder)
+            scheduler=sampler, guidance_scale=guidance, steps=self.preset.sampling_steps)
+
+    def export(self, folder):
+        self.pipeline().save_pretrained(folder)
 
 
 def build_objective(name, preset, records, weights, seed=0, start=None):

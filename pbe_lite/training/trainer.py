@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
+from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -36,6 +37,7 @@ from pbe_lite.training.optim import (
     learning_rate,
     trainable,
 )
+from pbe_lite.training.preview import held_out_loss, paint_samples, undisturbed
 from pbe_lite.training.sampler import Positions
 
 LOG_EVERY = 50  # steps
@@ -46,11 +48,12 @@ class Run:
     """A resumable run of one objective: optimisers, average, history and checkpoints.
 
     samples: of the whole run; accumulate: in how many parts a rank computes its share of
-    a batch; keep: how many checkpoints stay.  Raises ValueError for a folder that was
-    begun otherwise or is in use, and for numbers that do not go together."""
+    a batch; keep: how many checkpoints stay; held_out: records that are not trained on,
+    for the previews of an arm.  Raises ValueError for a folder that was begun otherwise or
+    is in use, and for numbers that do not go together."""
 
     def __init__(self, objective, folder, samples, seed=0, accelerator=None, workers=1,
-                 accumulate=1, keep=2):
+                 accumulate=1, keep=2, held_out=None):
         preset = objective.preset
         self.objective = objective
         self.folder = Path(folder)
@@ -58,6 +61,7 @@ class Run:
         self.workers = workers
         self.accumulate = accumulate
         self.keep = keep
+        self.held_out = held_out
         self.batch_size = objective.batch_size or preset.batch_size
         self.steps = samples // self.batch_size
 
@@ -66,6 +70,7 @@ class Run:
         self.seconds = 0.0
         self.losses = []   # of the steps since the last entry of the history
         self.history = []  # (samples, mean loss of LOG_EVERY steps)
+        self.previews = []  # (samples, mean loss on `held_out`)
         self.stopped = False  # by SIGTERM
 
         # The engine: one process, or several that share each batch.
@@ -122,6 +127,7 @@ class Run:
         self.seconds = state["seconds"]
         self.losses = state["losses"]
         self.history = state["history"]
+        self.previews = state.get("previews", [])
 
     def save(self):
         """Write a checkpoint; the main process does."""
@@ -133,11 +139,13 @@ class Run:
             "seconds": self.seconds, "losses": [float(x) for x in self.losses],
             "parameters": self.parameters,
             "optimizers": [o.state_dict() for o in self.optimizers],
-            "ema": self.ema.state_dict() if self.ema else None, "history": self.history,
+            "ema": self.ema.state_dict() if self.ema else None,
+            "history": self.history, "previews": self.previews,
         })
         save_step(self.folder, self.step, state, self.keep)
 
-    def train(self, minutes=math.inf, checkpoint_minutes=5, callback=None):
+    def train(self, minutes=math.inf, checkpoint_minutes=5, callback=None,
+              preview_minutes=math.inf):
         """Train until all samples are seen, the time is up, or SIGTERM came (`stopped`
         then is True); True when all are seen.
 
@@ -148,7 +156,7 @@ class Run:
         bar = tqdm(total=self.steps * self.batch_size, initial=self.step * self.batch_size,
                    unit="sample", smoothing=.05, disable=not acc.is_main_process,
                    desc=self.folder.name)
-        begun = saved = last = time.monotonic()
+        begun = saved = shown = last = time.monotonic()
         with StopSignal() as signal:
             for batch in self._loader():
                 batch = {k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}
@@ -159,6 +167,9 @@ class Run:
                 last = now
                 if self.step % LOG_EVERY == 0:
                     self._log(bar, callback)
+                if now - shown > 60 * preview_minutes:
+                    self.preview()
+                    shown = time.monotonic()
                 # All ranks must stop and save at one step, whose clocks differ.
                 over, due = self._any(signal.requested or now - begun > 60 * minutes,
                                       now - saved > 60 * checkpoint_minutes)
@@ -249,6 +260,21 @@ class Run:
         if callback:
             callback(entry)
 
+    def preview(self):
+        """The mean loss on pictures never trained on, and `folder/samples.png` of what is
+        painted on some of them; the main process does, the other ranks wait."""
+        if not self.accelerator.is_main_process:
+            return
+        at_once = self.batch_size // (self.accelerator.num_processes * self.accumulate)
+        with self.averaged(), undisturbed(self.objective), self.accelerator.autocast():
+            loss = held_out_loss(self.objective, self.held_out, at_once)
+            picture = paint_samples(self.objective, self.held_out)
+        Image.fromarray(picture).save(self.folder / "samples.png")
+        self.previews.append((self.step * self.batch_size, loss))
+        self.accelerator.log({"held_out_loss": loss}, self.step)
+        tqdm.write(f"{self.step * self.batch_size:,} samples: loss {loss:.4f} on pictures "
+                   f"never trained on; {self.folder / 'samples.png'}")
+
     @contextmanager
     def averaged(self):
         """The averaged weights in the place of the trained ones, while it lasts."""
@@ -282,7 +308,7 @@ class Run:
             "arm": self.objective.arm, "command": command, "seed": self.seed,
             "samples": self.step * self.batch_size, "of": self.steps * self.batch_size,
             "minutes": round(self.seconds / 60, 1), "skipped_images": len(skipped),
-            "history": self.history}
+            "history": self.history, "held_out": self.previews}
         (self.folder / "run.json").write_text(json.dumps(record, allow_nan=False))
 
     def close(self):
