@@ -84,12 +84,15 @@ def test_resumed_it_goes_on_where_it_was():
 
 
 def test_the_rate_warms_up_then_falls_to_zero():
-    preset = replace(LITE, warmup_steps=10, lr_decay=True)
+    preset = replace(LITE, warmup_steps=10, decay_from=.5)
     rates = [learning_rate(step, 100, preset) for step in range(101)]
     assert rates[0] == pytest.approx(.1)
-    assert rates[4] == pytest.approx(.5 * (1 + np.cos(np.pi * .04)) / 2)
-    assert rates[50] == pytest.approx(.5) and rates[100] == pytest.approx(0)
-    assert np.argmax(rates) == 9 and (np.diff(rates[9:]) < 0).all()
+    assert rates[4] == pytest.approx(.5) and (np.diff(rates[:10]) > 0).all()
+    assert rates[9:51] == [1] * 42
+    assert rates[75] == pytest.approx(.5) and rates[100] == pytest.approx(0)
+    assert np.diff(rates[50:]) == pytest.approx(-.02)
+    share = replace(preset, warmup_steps=0, warmup_share=.1)
+    assert [learning_rate(step, 100, share) for step in range(101)] == rates
 
 
 def test_the_papers_rate_warms_up_over_10000_steps_and_stays():

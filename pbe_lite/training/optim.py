@@ -6,7 +6,6 @@ singular values set to about one.  Rare directions, such as those that tell one 
 hundred objects, then move as fast as common ones, which suits short training.
 """
 
-import math
 from collections import Counter
 
 import torch
@@ -97,10 +96,10 @@ def build_optimizers(objective):
 
 
 def learning_rate(step, steps, preset):
-    """Share of the peak rate: linear warm-up, then constant, a cosine to zero, or a line
-    to zero over the last part of the run."""
-    warm = min(1, (step + 1) / max(1, preset.warmup_steps, preset.warmup_share * steps))
-    decay = .5 + .5 * math.cos(math.pi * step / steps) if preset.lr_decay else 1
-    if preset.decay_from < 1:
-        decay *= min(1, (1 - step / steps) / (1 - preset.decay_from))
-    return warm * decay
+    """Share of the peak rate, 0..1, at `step` of `steps`: linear warm-up, then constant,
+    then linear to zero over the part of the run after `preset.decay_from`."""
+    warmup = max(1, preset.warmup_steps, preset.warmup_share * steps)
+    rising = min(1, (step + 1) / warmup)
+    if preset.decay_from >= 1:
+        return rising
+    return rising * min(1, (1 - step / steps) / (1 - preset.decay_from))
