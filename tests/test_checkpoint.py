@@ -271,7 +271,7 @@ sys.path.insert(0, {tests!r})
 import torch
 from conftest import TINY
 from pbe_lite.data import open_images
-from pbe_lite.training import checkpoint, cli, losses, trainer
+from pbe_lite.training import checkpoint, cli, losses, sampler, trainer
 
 records = open_images.load_open_images({data!r})
 folder, log = pathlib.Path({folder!r}), pathlib.Path({folder!r}) / "keys.jsonl"
@@ -287,7 +287,7 @@ def slowly(state, file):
         file.flush()
         time.sleep(.01)
 
-class Logged(trainer.Positions):
+class Logged(sampler.Positions):
     def __iter__(self):
         for step, keys in zip(self.steps, super().__iter__()):
             with open(log, "a") as file:
@@ -307,7 +307,7 @@ def child(*arguments, killable=False):
     if pid == 0:
         try:
             if killable:
-                torch.save, trainer.Positions = slowly, Logged
+                torch.save, sampler.Positions = slowly, Logged
             sitting(*arguments)
             os._exit(0)
         except BaseException:
@@ -329,7 +329,7 @@ for kill in range({kills}):
     assert wait(pid) == -signal.SIGKILL, "it ended before it was killed: more steps"
     halves += any((folder / "parts").glob("*.partial"))
 (folder / "halves").write_text(str(halves))
-trainer.Positions = Logged
+sampler.Positions = Logged
 assert wait(child(folder / "parts", 5)) == 0
 """
 

@@ -26,3 +26,11 @@ def build_accelerator(preset, folder, log=None):
     return Accelerator(mixed_precision=preset.precision, log_with=log, project_dir=folder,
                        cpu=ranks > 1 and not gpus,  # accelerate would train each alone
                        kwargs_handlers=[ddp])
+
+
+def any_rank(accelerator, *flags):
+    """Each flag: True where it is for any rank.  All ranks call it at one step."""
+    if accelerator.num_processes == 1:
+        return flags
+    values = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
+    return [bool(share > 0) for share in accelerator.reduce(values, "mean")]

@@ -6,6 +6,7 @@ sitting to sitting: minutes, workers, ranks, accumulation, how many checkpoints 
 log, and where the pictures lie.
 """
 
+import json
 import zlib
 from dataclasses import asdict
 
@@ -67,6 +68,16 @@ def frozen_digest(objective):
     return f"{digest:08x}"
 
 
+def config_of(state, config, say=print):
+    """The configuration in a checkpoint.  Version 0.1.0 kept only seed and steps: the rest
+    is taken to be as in `config`, and said."""
+    if "config" in state:
+        return state["config"]
+    say("the checkpoint does not say with which options it was begun: only seed and steps "
+        "are compared")
+    return {**config, "seed": state["seed"], "steps": state["steps"]}
+
+
 def check_same(folder, was, now):
     """Raise ValueError, naming what differs and both values, unless a run's configuration
     is the one that its folder was begun with."""
@@ -78,3 +89,14 @@ def check_same(folder, was, now):
     options = dict.fromkeys(OPTIONS.get(n, "--preset") for n in names)
     raise ValueError(f"{folder} was begun with {', '.join(told)}: give the same "
                      f"{' and '.join(options)}, or another --out")
+
+
+def write_record(run, command):
+    """How a run came about, as strict JSON, in `run.json` of its folder."""
+    skipped = run.skipped.read() if run.skipped else {}
+    record = {
+        "arm": run.objective.arm, "command": command, "seed": run.seed,
+        "samples": run.step * run.batch_size, "of": run.steps * run.batch_size,
+        "minutes": round(run.seconds / 60, 1), "skipped_images": len(skipped),
+        "history": run.history, "held_out": run.previews}
+    (run.folder / "run.json").write_text(json.dumps(record, allow_nan=False))

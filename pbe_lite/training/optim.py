@@ -7,6 +7,7 @@ hundred objects, then move as fast as common ones, which suits short training.
 """
 
 from collections import Counter
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -103,3 +104,33 @@ def learning_rate(step, steps, preset):
     if preset.decay_from >= 1:
         return rising
     return rising * min(1, (1 - step / steps) / (1 - preset.decay_from))
+
+
+def check_finite(parameters):
+    """Raise FloatingPointError where one of {name: parameter} is NaN or infinite."""
+    bad = [name for name, p in parameters.items() if not torch.isfinite(p).all()]
+    if bad:
+        raise FloatingPointError(f"nothing exported: {bad[0]} and {len(bad) - 1} more "
+                                 "tensors hold NaN or infinite numbers")
+
+
+def set_rate(optimizers, share):
+    """Give every group that share of its own peak rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+
+
+@contextmanager
+def averaged(ema, parameters):
+    """The averaged weights in the place of the trained ones, while it lasts; without an
+    average, `ema` None, the trained ones stay.  parameters: {name: parameter}."""
+    if ema is None:
+        yield
+        return
+    ema.store(parameters.values())
+    ema.copy_to(parameters.values())
+    try:
+        yield
+    finally:
+        ema.restore(parameters.values())

@@ -52,6 +52,14 @@ def undisturbed(module):
                 part.training = mode
 
 
+def look(objective, records, batch_size, path):
+    """Write samples.png to `path`; the mean loss on `records`, never trained on."""
+    with undisturbed(objective):
+        loss = held_out_loss(objective, records, batch_size)
+        Image.fromarray(paint_samples(objective, records)).save(path)
+    return loss
+
+
 def held_out_loss(objective, records, batch_size):
     """The mean training loss of an arm on `records`, with holes, augmentation, time steps
     and noise drawn from a fixed seed."""

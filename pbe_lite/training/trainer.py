@@ -8,44 +8,37 @@ again.  The position in the data is the step alone, see `sampler`, so a resumed 
 bit-identical to one that never stopped (on the same number of CPU threads).
 """
 
-import json
 import math
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from PIL import Image
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from pbe_lite.training.checkpoint import (
-    StopSignal,
-    claim,
-    load_newest,
-    outlive_sigterm,
-    save_step,
-    to_cpu,
-)
-from pbe_lite.training.distributed import build_accelerator
-from pbe_lite.training.identity import check_same, describe
+from pbe_lite.training.checkpoint import StopSignal, claim, load_newest, save_step, to_cpu
+from pbe_lite.training.distributed import any_rank, build_accelerator
+from pbe_lite.training.identity import check_same, config_of, describe, write_record
 from pbe_lite.training.optim import (
+    averaged,
     build_optimizers,
+    check_finite,
     check_owners,
     learning_rate,
+    set_rate,
     trainable,
 )
-from pbe_lite.training.preview import held_out_loss, paint_samples, undisturbed
-from pbe_lite.training.sampler import Positions
+from pbe_lite.training.preview import look
+from pbe_lite.training.sampler import build_loader, check_batch
 
 LOG_EVERY = 50  # steps
 CLIP_NORM = 1.0  # longest gradient that is stepped along
 
 
 class Run:
-    """A resumable run of one objective: optimisers, average, history and checkpoints.
+    """A resumable run of one objective.
 
     samples: of the whole run; accumulate: in how many parts a rank computes its share of
     a batch; keep: how many checkpoints stay; held_out: records that are not trained on,
@@ -54,7 +47,6 @@ class Run:
 
     def __init__(self, objective, folder, samples, seed=0, accelerator=None, workers=1,
                  accumulate=1, keep=2, held_out=None):
-        preset = objective.preset
         self.objective = objective
         self.folder = Path(folder)
         self.seed = seed
@@ -62,7 +54,7 @@ class Run:
         self.accumulate = accumulate
         self.keep = keep
         self.held_out = held_out
-        self.batch_size = objective.batch_size or preset.batch_size
+        self.batch_size = objective.batch_size or objective.preset.batch_size
         self.steps = samples // self.batch_size
 
         # What a checkpoint holds beside weights, average and optimisers.
@@ -74,8 +66,9 @@ class Run:
         self.stopped = False  # by SIGTERM
 
         # The engine: one process, or several that share each batch.
-        self.accelerator = accelerator or build_accelerator(preset, self.folder)
-        self._check(samples)
+        self.accelerator = accelerator or build_accelerator(objective.preset, folder)
+        check_batch(objective, self.batch_size, samples, accumulate,
+                    self.accelerator.num_processes)
         self.lock = claim(self.folder) if self.accelerator.is_main_process else None
         self.skipped = objective.log_skipped(self.folder)
         self.config = describe(objective, seed, self.steps, self.batch_size)
@@ -86,35 +79,17 @@ class Run:
         self.parameters = trainable(objective)
         self.optimizers = [self.accelerator.prepare(o) for o in build_optimizers(objective)]
         check_owners(self.parameters, self.optimizers)
-        self.ema = None
-        if preset.ema_decay:
-            self.ema = EMAModel(self.parameters.values(), decay=preset.ema_decay,
-                                foreach=True)
+        self.ema = EMAModel(self.parameters.values(), decay=objective.preset.ema_decay,
+                            foreach=True) if objective.preset.ema_decay else None
         self._resume()
-
-    def _check(self, samples):
-        ranks = self.accelerator.num_processes
-        if self.steps < 1:
-            raise ValueError(f"samples must be at least a batch of {self.batch_size}, "
-                             f"got {samples}")
-        if self.batch_size % (ranks * self.accumulate):
-            raise ValueError(f"batch_size {self.batch_size} must be divisible by {ranks} "
-                             f"ranks x accumulate {self.accumulate}")
-        if not self.objective.divisible and ranks * self.accumulate > 1:
-            raise ValueError(f"{self.objective.arm} compares all samples of a batch: "
-                             "train it on one rank, with accumulate 1")
 
     def _resume(self):
         """Go on from the newest checkpoint, if there is one."""
-        say = self.accelerator.print
-        state = load_newest(self.folder, say)
+        state = load_newest(self.folder, self.accelerator.print)
         if state is None:
             return
-        if "config" not in state:  # written by version 0.1.0
-            say(f"{self.folder}: the checkpoint does not say with which options it was "
-                "begun; only seed and steps are compared")
-        old = {**self.config, "seed": state["seed"], "steps": state["steps"]}
-        check_same(self.folder, state.get("config", old), self.config)
+        was = config_of(state, self.config, self.accelerator.print)
+        check_same(self.folder, was, self.config)
         with torch.no_grad():
             for name, value in state["parameters"].items():
                 self.parameters[name].copy_(value)
@@ -158,7 +133,9 @@ class Run:
                    desc=self.folder.name)
         begun = saved = shown = last = time.monotonic()
         with StopSignal() as signal:
-            for batch in self._loader():
+            loader = build_loader(self.objective, self.batch_size, self.seed, self.step,
+                                  self.steps, acc, self.workers)
+            for batch in loader:
                 batch = {k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}
                 self.losses.append(self._update(batch))
                 bar.update(self.batch_size)
@@ -171,8 +148,8 @@ class Run:
                     self.preview()
                     shown = time.monotonic()
                 # All ranks must stop and save at one step, whose clocks differ.
-                over, due = self._any(signal.requested or now - begun > 60 * minutes,
-                                      now - saved > 60 * checkpoint_minutes)
+                over, due = any_rank(acc, signal.requested or now - begun > 60 * minutes,
+                                     now - saved > 60 * checkpoint_minutes)
                 if due:
                     self.save()
                     saved = time.monotonic()
@@ -183,23 +160,11 @@ class Run:
             self.stopped = signal.requested
         return self.step >= self.steps
 
-    def _loader(self):
-        """Batches of this rank's samples, from the step on."""
-        acc = self.accelerator
-        positions = Positions(len(self.objective), self.batch_size, self.seed, self.step,
-                              self.steps, acc.process_index, acc.num_processes)
-        ahead = {"prefetch_factor": 4} if self.workers else {}
-        return DataLoader(self.objective, batch_sampler=positions, **ahead,
-                          num_workers=self.workers, worker_init_fn=outlive_sigterm,
-                          pin_memory=acc.device.type == "cuda")
-
     def _update(self, batch):
         """One optimiser step; the ranks' mean loss as a tensor."""
         acc = self.accelerator
-        share = learning_rate(self.step, self.steps, self.objective.preset)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * share
+        set_rate(self.optimizers,
+                 learning_rate(self.step, self.steps, self.objective.preset))
 
         # Forward and backward, a part of the batch at a time; ranks add their gradients
         # up with the last one.
@@ -236,14 +201,6 @@ class Run:
             f"{self.step} of {self.steps}: stopped before that step, with nothing exported "
             f"and the state in {self.folder}; a lower --lr or --precision no may help")
 
-    def _any(self, *flags):
-        """Each flag: True where it is for any rank."""
-        acc = self.accelerator
-        if acc.num_processes == 1:
-            return flags
-        values = torch.tensor(flags, dtype=torch.float32, device=acc.device)
-        return [bool(share > 0) for share in acc.reduce(values, "mean")]
-
     def _log(self, bar, callback):
         """An entry of the history: the mean loss since the last one."""
         loss = float(np.mean([float(x) for x in self.losses]))
@@ -266,27 +223,12 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         at_once = self.batch_size // (self.accelerator.num_processes * self.accumulate)
-        with self.averaged(), undisturbed(self.objective), self.accelerator.autocast():
-            loss = held_out_loss(self.objective, self.held_out, at_once)
-            picture = paint_samples(self.objective, self.held_out)
-        Image.fromarray(picture).save(self.folder / "samples.png")
+        with averaged(self.ema, self.parameters), self.accelerator.autocast():
+            loss = look(self.objective, self.held_out, at_once, self.folder / "samples.png")
         self.previews.append((self.step * self.batch_size, loss))
         self.accelerator.log({"held_out_loss": loss}, self.step)
         tqdm.write(f"{self.step * self.batch_size:,} samples: loss {loss:.4f} on pictures "
                    f"never trained on; {self.folder / 'samples.png'}")
-
-    @contextmanager
-    def averaged(self):
-        """The averaged weights in the place of the trained ones, while it lasts."""
-        if self.ema is None:
-            yield
-            return
-        self.ema.store(self.parameters.values())
-        self.ema.copy_to(self.parameters.values())
-        try:
-            yield
-        finally:
-            self.ema.restore(self.parameters.values())
 
     def export(self, command=""):
         """Write the averaged weights to `folder/weights` in diffusers' layout, and how
@@ -294,22 +236,10 @@ class Run:
         are no finite numbers."""
         if not self.accelerator.is_main_process:
             return
-        with self.averaged():
-            bad = [n for n, p in self.parameters.items() if not torch.isfinite(p).all()]
-            if bad:
-                raise FloatingPointError(f"nothing exported: {bad[0]} and {len(bad) - 1} "
-                                         "more tensors hold NaN or infinite numbers")
+        with averaged(self.ema, self.parameters):
+            check_finite(self.parameters)
             self.objective.export(self.folder / "weights")
-        self._write_record(command)
-
-    def _write_record(self, command):
-        skipped = self.skipped.read() if self.skipped else {}
-        record = {
-            "arm": self.objective.arm, "command": command, "seed": self.seed,
-            "samples": self.step * self.batch_size, "of": self.steps * self.batch_size,
-            "minutes": round(self.seconds / 60, 1), "skipped_images": len(skipped),
-            "history": self.history, "held_out": self.previews}
-        (self.folder / "run.json").write_text(json.dumps(record, allow_nan=False))
+        write_record(self, command)
 
     def close(self):
         """Let the ranks leave together.  The engine goes with them: as long as it lives,
