@@ -4,11 +4,13 @@ Each command imports what it needs: `check` runs where all of it is missing.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from pbe_lite.config import RUNS, WEIGHTS
 from pbe_lite.environment import check_environment
+from pbe_lite.errors import one_line
 
 
 def _pipeline(args):
@@ -25,6 +27,7 @@ def edit(args):
 
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     image = read_image(args.image)
     mask = read_mask(args.mask, image.shape[:2])
     exemplar = read_image(args.exemplar, "exemplar")
@@ -35,7 +38,6 @@ def edit(args):
         print("the safety checker objected to what was painted: that is black now")
     for i, image in enumerate(out.images):
         path = args.out if i == 0 else args.out.with_stem(f"{args.out.stem}-{i}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
         print(path)
 
@@ -58,6 +60,12 @@ def evaluate(args):
     """The benchmark: a row for the arm, for copy-paste and for the ground truth."""
     from pbe_lite.evaluation import evaluate as benchmark
     args.model = args.model or WEIGHTS / args.arm
+    if args.steps is not None and args.steps < 1:
+        raise ValueError(f"steps must be at least 1, got {args.steps}")
+    if args.guidance is not None and not math.isfinite(args.guidance):
+        raise ValueError(f"guidance must be a finite number, got {args.guidance}")
+    if args.json:  # told now, not after minutes
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     pipe = _pipeline(args)
     pipe.set_progress_bar_config(disable=True)
     table = benchmark.evaluate(pipe, args.arm, args.pairs, args.guidance, args.steps,
@@ -129,10 +137,8 @@ def main(argv=None):
     sub = command(ship_run, "ship")
     sub.add_argument("--run", type=Path, required=True)
     args = parser.parse_args(argv)
-    try:
+    with one_line():
         args.function(args)
-    except (ValueError, OSError) as error:  # OSError: no such model, cannot write
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Scale is a preset, never a fork: every size in the project is named here, and where
 data, weights, results and runs lie.
 
-`lite` fits a laptop CPU and the miniature world; `full` is the paper's model.
+`lite` fits a laptop CPU and the miniature world; `full` is the paper's model.  A preset is
+made of five parts, a class each; all of its values are reached by one name.
 """
 
 from dataclasses import dataclass, field, replace
@@ -30,52 +31,77 @@ SHIPPED = (DATA / "kinds.csv", DATA / "sprites.csv", DATA / "sprites.LICENSE", S
            WEIGHTS)
 
 
-@dataclass(frozen=True)
-class Preset:
-    """One scale.  Sizes are in pixels, channels or samples; `lr` is AdamW's peak rate,
-    `betas` are its decays; `muon_lr` is Muon's for hidden weights (0: AdamW for all);
-    `timesteps` = (m, s): t / 1000 of a training sample is the sigmoid of N(m, s^2), as in
-    Esser et al. (2024); empty: uniform.  `batch_size` is that of the whole run: ranks and
-    accumulation only share it out.  `epochs` is how long a run is by default; `init` and
-    `tower` name the models that it starts from, empty: those in data/weights; `adam8bit`
-    keeps AdamW's state in 8 bits.  `unet["attention_head_dim"]` is, in diffusers, the
-    number of heads."""
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The pictures that a run trains on."""
 
-    name: str
-    resolution: int
-    latent_factor: int
-    latent_channels: int
-    exemplar_size: int
-    prediction: str
-    sampling_steps: int
-    guidance_scale: float
-    batch_size: int
-    lr: float
-    betas: tuple
-    warmup_steps: int
-    lr_decay: bool
-    precision: str
-    muon_lr: float = 0
-    timesteps: tuple = ()
-    null_probability: float = .2
-    area: tuple = (.02, .8)
-    ema_decay: float = 0
-    adam8bit: bool = False
-    epochs: int = 0
-    init: str = ""
-    tower: str = ""
-    scenes: int = 0
-    warmup_share: float = 0   # warm-up as a share of the run, in place of warmup_steps
-    decay_from: float = 1     # share of the run after which the rate falls to 0, linearly
-    hole_octaves: int = 0     # octaves of `unet.hole_coordinates`; 0: no such channels
-    alpha_weight: float = 0   # of the loss of one more output channel, the object's alpha
-    decoder_noise: float = 0  # most noise on the latents that the decoder is trained on
-    clip: dict = field(default_factory=dict)
-    unet: dict = field(default_factory=dict)
-    noise: dict = field(default_factory=lambda: dict(
+    resolution: int             # side of the square picture, pixels
+    exemplar_size: int          # side of the exemplar, as the tower takes it, pixels
+    area: tuple = (.02, .8)     # share of a picture that a box must cover, least and most
+    scenes: int = 0             # of the miniature world; 0: photographs, by --data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The networks, and the models that they start from."""
+
+    latent_factor: int          # pixels that a latent cell is wide
+    latent_channels: int        # numbers in a latent cell
+    unet: dict                  # of diffusers' UNet2DConditionModel; in it
+                                # attention_head_dim is, in diffusers, the number of heads
+    clip: dict                  # of transformers' CLIPConfig
+    hole_octaves: int = 0       # of `unet.hole_coordinates`; 0: no such input channels
+    init: str = ""              # a model, by folder or hub's name; "": data/weights
+    tower: str = ""             # the CLIP model that goes with `init`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """The noise that is added, and what is predicted from it."""
+
+    prediction: str             # "epsilon", the noise, as in the paper; "sample", z itself
+    timesteps: tuple = ()       # (m, s): t / 1000 is the sigmoid of N(m, s^2), as in
+                                # Esser et al. (2024); (): uniform
+    null_probability: float = .2  # share of samples that get the null vector (section 3.2)
+    alpha_weight: float = 0     # of one more output channel's loss, the object's alpha
+    decoder_noise: float = 0    # most noise on the latents that the decoder is trained on,
+                                # in their deviations
+    noise: dict = field(default_factory=lambda: dict(  # Stable Diffusion's schedule
         num_train_timesteps=1000, beta_schedule="scaled_linear",
         beta_start=.00085, beta_end=.012, clip_sample=False, steps_offset=1,
     ))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """How the weights are stepped, and for how long."""
+
+    batch_size: int             # of the whole run; ranks and accumulation share it out
+    lr: float                   # AdamW's peak rate
+    betas: tuple                # AdamW's decays
+    muon_lr: float = 0          # Muon's peak rate, for hidden weights; 0: AdamW for all
+    warmup_steps: int = 0       # steps until the peak
+    warmup_share: float = 0     # the same as a share of the run; the longer one counts
+    decay_from: float = 1       # share of the run after which the rates fall to 0, linearly
+    ema_decay: float = 0        # of the averaged weights; 0: none
+    precision: str = "no"       # of autocast: "no", float32, or "bf16"
+    adam8bit: bool = False      # AdamW's state in 8 bits: less memory
+    epochs: int = 0             # length of a run by default; 0: by samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """How an exported model paints where a call does not say it."""
+
+    sampling_steps: int
+    guidance_scale: float       # 1: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset(Sampler, Optimiser, Loss, Model, Data):
+    """One scale: all of the above, by name, as `preset.resolution`."""
+
+    name: str
 
     @property
     def latent_size(self):
@@ -97,11 +123,14 @@ _VIT_L = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
 _SD_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 
 LITE = Preset(
-    name="lite", resolution=128, latent_factor=8, latent_channels=8, exemplar_size=32,
-    prediction="sample", sampling_steps=25, guidance_scale=3.0, batch_size=32,
-    lr=2e-3, betas=(.9, .99), warmup_steps=200, lr_decay=True, precision="bf16",
-    muon_lr=5e-3, timesteps=(-.6, 1.1),
-    ema_decay=.999, scenes=24_000,
+    name="lite",
+    # data
+    resolution=128,
+    exemplar_size=32,
+    scenes=24_000,
+    # model
+    latent_factor=8,
+    latent_channels=8,
     clip=dict(
         projection_dim=128,
         vision_config=dict(_LITE_TOWER, image_size=32, patch_size=4),
@@ -113,26 +142,57 @@ LITE = Preset(
         up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
         cross_attention_dim=128, attention_head_dim=1,
     ),
+    # loss
+    prediction="sample",
+    timesteps=(-.6, 1.1),
+    # optimiser
+    batch_size=32,
+    lr=2e-3,
+    betas=(.9, .99),
+    muon_lr=5e-3,
+    warmup_steps=200,
+    decay_from=.5,
+    ema_decay=.999,
+    precision="bf16",
+    # sampler
+    sampling_steps=25,
+    guidance_scale=3.0,
 )
 
-FULL = Preset(
-    name="full", resolution=512, latent_factor=8, latent_channels=4, exemplar_size=224,
-    prediction="epsilon", sampling_steps=50, guidance_scale=5.0,
-    batch_size=32,  # 4 on each of 8 GPUs
-    lr=1e-5, betas=(.9, .999), warmup_steps=10_000, lr_decay=False, precision="no",
-    epochs=40, init="CompVis/stable-diffusion-v1-4", tower="openai/clip-vit-large-patch14",
+FULL = Preset(  # the paper's numbers
+    name="full",
+    # data
+    resolution=512,
+    exemplar_size=224,
+    # model
+    latent_factor=8,
+    latent_channels=4,
+    init="CompVis/stable-diffusion-v1-4",
+    tower="openai/clip-vit-large-patch14",
     clip=dict(vision_config=dict(_VIT_L, image_size=224, patch_size=14)),
     unet=dict(
         block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
         down_block_types=_SD_DOWN, cross_attention_dim=768, attention_head_dim=8,
         up_block_types=tuple(b.replace("Down", "Up") for b in reversed(_SD_DOWN)),
     ),
+    # loss
+    prediction="epsilon",
+    # optimiser
+    batch_size=32,  # 4 on each of 8 GPUs
+    lr=1e-5,
+    betas=(.9, .999),
+    warmup_steps=10_000,
+    epochs=40,
+    # sampler
+    sampling_steps=50,
+    guidance_scale=5.0,
 )
 
 # The second edition of the miniature world; it becomes `lite` when its weights are final.
 BOLD = replace(
-    LITE, name="bold", warmup_steps=0, warmup_share=.02, lr_decay=False, decay_from=.5,
-    muon_lr=2.5e-3, hole_octaves=3, alpha_weight=.2, decoder_noise=.35, scenes=40_000,
+    LITE, name="bold", scenes=40_000,
+    hole_octaves=3, alpha_weight=.2, decoder_noise=.35,
+    muon_lr=2.5e-3, warmup_steps=0, warmup_share=.02,
     unet=dict(LITE.unet, class_embed_type="projection",
               projection_class_embeddings_input_dim=128,
               resnet_time_scale_shift="scale_shift"),
@@ -142,14 +202,12 @@ PRESETS = {p.name: p for p in (LITE, FULL)}
 
 
 class Arm(NamedTuple):
-    """prior: start from the text-conditioned U-Net; tokens: "class", "all" or a number of
-    means, see `ExemplarEncoder`; augment: exemplar and hole shape; null: the learnable
-    null vector, 20 % of the samples."""
+    """One of the paper's experiments."""
 
-    prior: bool
-    tokens: str | int
-    augment: bool
-    null: bool
+    prior: bool        # starts from the text-conditioned U-Net
+    tokens: str | int  # "class", "all" or a number of means, see `ExemplarEncoder`
+    augment: bool      # the exemplar, and the hole's shape
+    null: bool         # has the learnable null vector, for 20 % of the samples
 
 
 ARMS = {

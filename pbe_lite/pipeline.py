@@ -120,7 +120,8 @@ class PaintByExamplePipeline(DiffusionPipeline):
         pipeline's own `config.guidance_scale` and `config.steps`.  `generator`, one
         or a list of B, feeds the VAE's sampling and stochastic schedulers.  `callback`
         gets a dict of step, steps, timestep and latents after each step.  `condition`,
-        (B, T, D), stands in for what the encoder makes of `exemplar`, then None."""
+        (B, T, D), stands in for what the encoder makes of `exemplar`, then None.  Raises
+        ValueError where what is painted is no finite number."""
         device, dtype = self.unet.device, self.unet.dtype
         image, hole, z = (x.to(device, dtype) for x in (image, hole, noise))
         if condition is None:
@@ -147,6 +148,10 @@ class PaintByExamplePipeline(DiffusionPipeline):
             if callback:
                 callback({"step": i + 1, "steps": len(timesteps), "timestep": int(t),
                           "latents": z})
+        if not z.isfinite().all():
+            raise ValueError("the model painted NaN or infinite numbers: guidance_scale "
+                             f"{guidance_scale:g} is too large, the weights are damaged, "
+                             "or float16 is too narrow for them")
         return self.decode(z)
 
     def defaults(self, guidance_scale=None, steps=None):

@@ -27,7 +27,7 @@ from pbe_lite.models.autoencoder import PatchCodec  # noqa: E402
 from pbe_lite.models.exemplar_encoder import ExemplarEncoder  # noqa: E402
 from pbe_lite.models.unet import build_unet  # noqa: E402
 from pbe_lite.pipeline import PaintByExamplePipeline  # noqa: E402
-from pbe_lite.training import losses  # noqa: E402
+from pbe_lite.training import cli, losses  # noqa: E402
 
 torch.set_num_threads(1)  # tiny models gain nothing from more
 evaluate.REFERENCES = 100  # a thousand real scenes take 15 seconds to render
@@ -177,3 +177,19 @@ def question(picture):
     hole = np.zeros((80, 120), bool)
     hole[20:50, 60:95] = True
     return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}
+
+
+def folder_of(records):
+    """Where the records' pictures and annotations lie."""
+    return records.images.root.parent
+
+
+@pytest.fixture
+def command(records, weights, tiny, tmp_path, monkeypatch):
+    """call(*arguments): `python -m pbe_lite.train`, its lite preset the tiny one."""
+    monkeypatch.setitem(cli.PRESETS, "lite", tiny)
+
+    def call(*arguments):
+        cli.main(["--data", str(folder_of(records)), "--weights", str(weights),
+                  "--workers", "0", "--out", str(tmp_path / "run"), *arguments])
+    return call

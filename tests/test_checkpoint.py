@@ -12,20 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import folder_of
+from conftest import folder_of
 
 from pbe_lite.training import checkpoint
 from pbe_lite.training.checkpoint import (
     StopSignal,
-    gather,
     load_newest,
-    load_optimizer,
     save_state,
     save_step,
     saved,
-    shard,
+    to_cpu,
 )
 from pbe_lite.training.sampler import Positions
+from pbe_lite.training.trainer import Run
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -95,100 +94,80 @@ def test_the_checkpoint_is_on_disk_before_it_replaces_the_old_one(tmp_path, monk
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
-def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
+def test_a_damaged_file_is_named_and_the_one_before_is_taken(tmp_path, content):
     for step in (1, 2):
         save_step(tmp_path, step, {"step": step, "x": torch.randn(1000)}, keep=2)
-    path = saved(tmp_path)[-1]
+    path, told = saved(tmp_path)[-1], []
     path.write_bytes(path.read_bytes()[:2000] if content is None else content)
-    with pytest.raises(ValueError, match=f"{path.name} is damaged .*delete it to go on"):
-        load_newest(tmp_path)
-    path.unlink()
-    assert load_newest(tmp_path)["step"] == 1
+    assert load_newest(tmp_path, told.append)["step"] == 1
+    assert len(told) == 1 and f"{path} is damaged" in told[0]
+    saved(tmp_path)[0].unlink()
+    with pytest.raises(ValueError, match="all checkpoints in .* are damaged: delete them"):
+        load_newest(tmp_path, told.append)
 
 
-# ------------------------------------------------------------- whole and in parts
+def test_a_run_goes_on_from_before_a_damaged_checkpoint(objective, tmp_path, capsys):
+    whole = Run(objective("final"), tmp_path / "whole", 24, workers=0)
+    whole.train()
+    part = Run(objective("final"), tmp_path / "part", 24, workers=0)
+    for _ in range(3):
+        part.train(minutes=0)
+    saved(part.folder)[-1].write_bytes(b"cut")
+    again = Run(objective("final"), tmp_path / "part", 24, workers=0)
+    assert again.step == 2 and "state-00000003.pt is damaged" in capsys.readouterr().out
+    again.train(minutes=0)  # writes step 3 anew
+    Run(objective("final"), tmp_path / "part", 24, workers=0).train()
+    assert_equal(numbers_of(tmp_path / "part"), numbers_of(tmp_path / "whole"))
 
 
-def test_gathered_states_are_copies_of_the_same_shape(tmp_path):
-    weight = torch.nn.Parameter(torch.randn(3, 4))
-    state = {"a": [weight, {"b": torch.arange(3)}], "n": 7, "none": None, "t": (1.5, "x")}
-    whole = gather(state)
-    assert_equal(whole, {**state, "a": [weight.detach(), state["a"][1]]})
-    assert not whole["a"][0].requires_grad
-    assert gather(state, keep=False)["a"] == [None, {"b": None}]
-    assert gather(state, keep=False)["n"] == 7
+def test_what_a_damaged_checkpoint_left_goes_with_the_next_one(tmp_path):
+    for step in (1, 7):
+        save_step(tmp_path, step, {"step": step}, keep=2)
+    saved(tmp_path)[-1].write_bytes(b"cut")
+    save_step(tmp_path, 2, {"step": 2}, keep=2)
+    assert [p.name for p in saved(tmp_path)] == ["state-00000001.pt", "state-00000002.pt"]
 
 
-def test_an_optimisers_state_is_taken_up():
-    def trained(steps, state=None):
-        torch.manual_seed(0)
-        weight = torch.nn.Parameter(torch.ones(4, 3))
-        adam = torch.optim.AdamW([weight], lr=.1, fused=True)
-        if state:
-            load_optimizer(adam, state["adam"])
-            weight.data.copy_(state["weight"])
-        for step in range(*steps):
-            weight.grad = torch.full((4, 3), step + 1.) * torch.arange(12.).view(4, 3)
-            adam.step()
-        return gather({"weight": weight, "adam": adam.state_dict()})
+# ----------------------------------------------------------------------- the folder
 
-    assert_equal(trained((3, 6), trained((0, 3))), trained((0, 6)))
-
-
-SHARDS = """
-import os
-import torch
-import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
-from pbe_lite.training.checkpoint import gather, load_optimizer, shard
-
-dist.init_process_group("gloo")
-rank, mesh = dist.get_rank(), init_device_mesh("cpu", (2,))
-torch.manual_seed(0)
-for shape in ((6, 4), (5, 3), (1, 1, 7), (3,)):  # divisible by two and not
-    whole = torch.randn(shape)
-    part = torch.nn.Parameter(distribute_tensor(whole, mesh, [Shard(0)]))
-    assert part.to_local().numel() < whole.numel() or shape[0] == 1
-    found = gather({{"x": [part]}}, keep=rank == 0)["x"][0]
-    assert torch.equal(found, whole) if rank == 0 else found is None
-    again = shard(2 * whole, part)
-    assert torch.equal(again.to_local(), 2 * part.to_local())
-weight = torch.nn.Parameter(distribute_tensor(torch.ones(5, 3), mesh, [Shard(0)]))
-adam = torch.optim.AdamW([weight], lr=.1)
-gradient = torch.arange(15.).view(5, 3)
-for _ in range(3):
-    weight.grad = distribute_tensor(gradient, mesh, [Shard(0)])
-    adam.step()
-state = gather(adam.state_dict())
-other = torch.optim.AdamW([weight], lr=.1)
-load_optimizer(other, state)
-for name, value in adam.state[weight].items():
-    mine = other.state[weight][name]
-    assert type(mine) is type(value), name
-    local = lambda t: t.to_local() if hasattr(t, "to_local") else t
-    assert torch.equal(local(mine), local(value)), name
-assert state["state"][0]["exp_avg"].shape == (5, 3)
-dist.barrier()
-os._exit(0)  # gloo's threads, which DTensor's caches keep, may abort a Python that ends
+HOLD = """
+import pathlib, sys
+from pbe_lite.training.checkpoint import claim
+lock = claim(pathlib.Path({folder!r}))
+print("held", flush=True)
+sys.stdin.read()
 """
 
 
-@pytest.mark.slow
-def test_tensors_split_over_ranks_are_put_together_and_split_again(tmp_path):
-    """What FSDP makes of them, on two processes of gloo."""
-    script = tmp_path / "script.py"
-    script.write_text(SHARDS.format())
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-              "--nproc-per-node=2", str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=300,
-                          env={**ENVIRONMENT, "PYTHONPATH": str(TESTS.parent)})
-    assert done.returncode == 0, done.stderr[-3000:]
+@posix
+def test_a_folder_that_another_process_trains_in_is_refused(objective, tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", HOLD.format(folder=str(tmp_path))],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match=f"in use by another run, process {other.pid} on"):
+        Run(objective("final"), tmp_path, 24, workers=0)
+    other.kill()  # leaves no lock behind
+    other.wait()
+    Run(objective("final"), tmp_path, 24, workers=0)
 
 
-def test_what_is_not_split_is_left_as_it_is():
-    value, like = torch.randn(3), torch.nn.Parameter(torch.randn(3))
-    assert shard(value, like) is value
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_loaded(
+        command, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("pbe_lite.training.cli.load_data", None)  # must not be called
+    with pytest.raises(SystemExit, match="error: out must be a folder that can be written"):
+        command("--out", str(tmp_path / "file" / "run"))
+
+
+# ------------------------------------------------------------------ what is written
+
+
+def test_states_are_copied_to_the_cpu_in_the_same_shape():
+    weight = torch.nn.Parameter(torch.randn(3, 4))
+    state = {"a": [weight, {"b": torch.arange(3)}], "n": 7, "none": None, "t": (1.5, "x")}
+    copy = to_cpu(state)
+    assert_equal(copy, {**state, "a": [weight.detach(), state["a"][1]]})
+    assert not copy["a"][0].requires_grad
 
 
 # ------------------------------------------------------------------------- SIGTERM
@@ -293,7 +272,7 @@ sys.path.insert(0, {tests!r})
 import torch
 from conftest import TINY
 from pbe_lite.data import open_images
-from pbe_lite.training import checkpoint, cli, losses, trainer
+from pbe_lite.training import checkpoint, cli, losses, sampler, trainer
 
 records = open_images.load_open_images({data!r})
 folder, log = pathlib.Path({folder!r}), pathlib.Path({folder!r}) / "keys.jsonl"
@@ -309,7 +288,7 @@ def slowly(state, file):
         file.flush()
         time.sleep(.01)
 
-class Logged(trainer.Positions):
+class Logged(sampler.Positions):
     def __iter__(self):
         for step, keys in zip(self.steps, super().__iter__()):
             with open(log, "a") as file:
@@ -329,7 +308,7 @@ def child(*arguments, killable=False):
     if pid == 0:
         try:
             if killable:
-                torch.save, trainer.Positions = slowly, Logged
+                torch.save, sampler.Positions = slowly, Logged
             sitting(*arguments)
             os._exit(0)
         except BaseException:
@@ -351,7 +330,7 @@ for kill in range({kills}):
     assert wait(pid) == -signal.SIGKILL, "it ended before it was killed: more steps"
     halves += any((folder / "parts").glob("*.partial"))
 (folder / "halves").write_text(str(halves))
-trainer.Positions = Logged
+sampler.Positions = Logged
 assert wait(child(folder / "parts", 5)) == 0
 """
 

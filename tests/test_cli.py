@@ -1,6 +1,10 @@
 """The command line: files in, files out, and one line when something is wrong."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +155,32 @@ def test_more_pairs_than_there_are_is_told(model):
     for pairs in ("401", "0"):
         found = message([*call, pairs])
         assert found == f"error: pairs must be from 1 to 400, got {pairs}"
+
+
+def test_a_file_that_cannot_be_written_is_told_before_a_model_is_loaded(files, no_model):
+    (files / "file").write_text("no folder")
+    nowhere = files / "file" / "out"
+    assert message(edit(files, out=f"{nowhere}.png")).startswith("error: ")
+    assert message(["evaluate", "--json", f"{nowhere}.json"]).startswith("error: ")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["demo", "--pair", "400"], ["evaluate", "--pairs", "1", "--steps", "0"],
+    ["evaluate", "--pairs", "1", "--model", "data"], ["ship", "--run", "nowhere"],
+    ["evaluate", "--guidance", "nan"], ["edit", "--image", "a", "--mask", "b",
+                                        "--exemplar", "c", "--out", "d.png"]])
+def test_what_a_user_can_mend_is_one_line(arguments):
+    text = message(arguments)
+    assert text.startswith("error: ") and "\n" not in text
+
+
+def test_check_runs_where_torch_is_missing(tmp_path):
+    for name in ("torch", "diffusers", "PIL"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('none here')")
+    done = subprocess.run([sys.executable, "-m", "pbe_lite", "check"], text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH":
+                                                    f"{tmp_path}:{Path.cwd()}"})
+    assert "Traceback" not in done.stderr and "torch" in done.stdout
 
 
 @pytest.mark.parametrize("ready", [True, False])

@@ -13,9 +13,9 @@ import pytest
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from conftest import folder_of
 from layouts import published
 from test_scale import plain_descent
-from test_trainer import folder_of
 
 from pbe_lite.config import WEIGHTS
 from pbe_lite.evaluation import evaluate

@@ -2,11 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
 from pbe_lite.config import FULL, LITE
-from pbe_lite.training.optim import MatrixMuon, build_optimizers, trainable
+from pbe_lite.training.optim import (
+    MatrixMuon,
+    build_optimizers,
+    check_owners,
+    trainable,
+)
 
 
 def an_objective(preset, lr=None):
@@ -29,6 +35,30 @@ def test_every_trained_weight_has_exactly_one_optimiser():
     assert set(ids) == {id(p) for p in trainable(objective).values()}
     assert {id(p) for p in muon.weights} == {
         id(objective.conv.weight), id(objective.linear.weight)}
+
+
+def test_a_weight_without_an_optimiser_or_with_two_is_told():
+    objective = an_objective(LITE)
+    parameters, (adam, muon) = trainable(objective), build_optimizers(objective)
+    check_owners(parameters, [adam, muon])
+    with pytest.raises(RuntimeError, match="not: .*'conv.weight', 'linear.weight'"):
+        check_owners(parameters, [adam])
+    with pytest.raises(RuntimeError, match="not: .*'norm.weight'"):
+        check_owners(parameters, [adam, muon, adam])
+    objective.norm = nn.LayerNorm(6)  # another in the place of the one that is stepped
+    with pytest.raises(RuntimeError, match="'norm.weight', 'norm.bias'"):
+        check_owners(trainable(objective), [adam, muon])
+
+
+def test_weights_that_were_copied_meanwhile_are_still_trained():
+    """As accelerate copies them to "cpu:0" where there are several ranks."""
+    conv = nn.Conv2d(8, 16, 3)
+    muon = MatrixMuon([conv.weight], lr=.01)
+    conv.weight.data = conv.weight.data.clone()
+    before = conv.weight.detach().clone()
+    conv.weight.grad = torch.randn_like(conv.weight)
+    muon.step()
+    assert (conv.weight != before).float().mean() > .99
 
 
 def test_adamw_alone_where_no_rate_for_muon_is_given():

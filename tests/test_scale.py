@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import folder_of
+from conftest import folder_of
 
 from pbe_lite.training import trainer
 from pbe_lite.training.checkpoint import load_newest
@@ -79,6 +79,15 @@ def train_logged(records, weights, out, accumulate=1):
     return run
 
 
+def launch(script, ranks=2):
+    """Run a script on several ranks of one thread each, by torchrun."""
+    call = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+            f"--nproc-per-node={ranks}", str(script)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=600, env={
+        **os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture
 def one(records, weights, tmp_path, monkeypatch):
     """The run of one rank: (weights at first, the folder)."""
@@ -128,16 +137,63 @@ def test_two_ranks_with_and_without_accumulation_are_one(one, records, weights, 
     script.write_text(SCRIPT.format(
         tests=str(Path(__file__).parent), data=str(folder_of(records)),
         weights=str(weights), out=str(tmp_path / "two")))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-              "--nproc-per-node=2", str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=600, env={
-        **os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(script)
     for accumulate in ("1", "2"):
         folder = tmp_path / "two" / accumulate
         assert len(list(folder.glob("samples-*.json"))) == 2
         assert_same_run(folder, reference)
         assert samples(folder) == samples(reference)
+
+
+# ------------------------------------------------------------- with the real optimisers
+
+REAL_STEPS = 8
+REAL = """
+import pathlib, sys
+sys.path.insert(0, {tests!r})
+import test_scale
+from pbe_lite.data import open_images
+
+records = open_images.load_open_images({data!r})
+run = test_scale.train_really(records, pathlib.Path({weights!r}), pathlib.Path({out!r}))
+run.close()
+"""
+
+
+def train_really(records, weights, out):
+    """A few steps of Muon and AdamW, as the preset has them, in float32 throughout:
+    Muon's bf16 rounds what differs by 1e-7 to what differs by 4e-3, now and then."""
+    from conftest import TINY
+
+    from pbe_lite.training import losses
+    torch.manual_seed(0)
+    torch.Tensor.bfloat16, trainer.LOG_EVERY = torch.Tensor.float, 1
+    run = Run(losses.build_objective("final", TINY, records, weights), out,
+              REAL_STEPS * BATCH, workers=0)
+    run.train()
+    return run
+
+
+def test_two_ranks_train_every_weight_as_one_process_does(
+        objective, records, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "LOG_EVERY", trainer.LOG_EVERY)  # both put back later
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.bfloat16)
+    begun = {n: p.detach().clone() for n, p in trainable(objective("final")).items()}
+    run = train_really(records, weights, tmp_path / "one")
+    assert len(run.optimizers) == 2  # Muon and AdamW
+    script = tmp_path / "script.py"
+    script.write_text(REAL.format(tests=str(Path(__file__).parent), weights=str(weights),
+                                  data=str(folder_of(records)), out=str(tmp_path / "two")))
+    launch(script)
+    one, two = load_newest(tmp_path / "one"), load_newest(tmp_path / "two")
+    assert two["step"] == REAL_STEPS
+    still = [n for n, p in two["parameters"].items() if torch.equal(p, begun[n])]
+    assert not still
+    norm = lambda a, b: float(sum((a[n] - b[n]).square().sum() for n in begun)) ** .5
+    moved = norm(one["parameters"], begun)
+    assert norm(two["parameters"], one["parameters"]) < 1e-3 * moved
+    ours, theirs = ([loss for _, loss in s["history"]] for s in (two, one))
+    assert len(ours) == REAL_STEPS and ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_told(objective, tmp_path):

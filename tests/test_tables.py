@@ -1,9 +1,12 @@
 """One command re-creates the tables, and goes on where it was stopped."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
+import torch
 
 from pbe_lite.config import WEIGHTS
 from pbe_lite.evaluation import tables
@@ -18,6 +21,8 @@ from pbe_lite.evaluation.evaluate import (
 from pbe_lite.evaluation.metrics import bootstrap
 from pbe_lite.evaluation.tables import IDEAS, ROWS, Study
 from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.training import trainer
+from pbe_lite.training.losses import build_objective
 
 CELLS = ("leak", "clip_score", "right_object")
 WIDTHS = {1: "bottleneck", 4: "tokens_4"}  # a tiny exemplar has four patches
@@ -88,6 +93,40 @@ def test_stopped_in_the_middle_it_does_only_what_is_left(study, tmp_path, monkey
     assert done[-11:] == ["train tokens_4", "tokens_4", *BASELINES, "copy_paste",
                           "ground_truth", "shipped", "final@1", "final@2"]
     assert len(done) == len(set(done))
+
+
+def test_an_arm_that_was_stopped_is_not_done(study, monkeypatch, capsys):
+    """By SIGTERM in reproduce, or by pbe_lite.train, which exports what there is."""
+    begun = study()
+    update, steps = trainer.Run._update, []
+
+    def update_then_sigterm(run, batch):
+        steps.append(run.step)
+        loss = update(run, batch)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Run, "_update", update_then_sigterm)
+        patch.setattr(tables, "Study", lambda *args, **options: begun)
+        tables.main([])  # exit code 0: all was saved
+    assert "bottleneck: stopped at 4 of 8 samples; call again" in capsys.readouterr().out
+    assert steps == [0] and not begun.steps()[0].done
+    half = trainer.Run(*begun_arm(begun, "bottleneck"), workers=0)
+    half.export()  # run.json is there now
+    assert begun.steps()[0].file.exists() and not begun.steps()[0].done
+    begun.train("bottleneck")
+    assert begun.steps()[0].done
+    record = json.loads((begun.runs / "bottleneck" / "run.json").read_text())
+    assert record["samples"] == record["of"] == 8
+
+
+def begun_arm(study, arm):
+    """What the run of an arm is built of."""
+    torch.manual_seed(study.seed)
+    objective = build_objective(arm, study.preset, study.records(), study.weights,
+                                study.seed)
+    return objective, study.runs / arm, study.samples
 
 
 def test_the_plan_tells_what_is_left_and_does_nothing(study, monkeypatch, capsys):

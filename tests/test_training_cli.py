@@ -29,20 +29,22 @@ def message(capsys, *arguments):
 
 
 def test_without_options_a_preset_is_as_it_is():
-    assert read_options([]).preset == LITE
-    args = read_options(["--preset", "full", "--data", "/photographs"])
-    assert args.preset == FULL and args.arm == "final"
+    preset, options = read_options([])
+    assert preset == LITE and options.preset == "lite"
+    preset, options = read_options(["--preset", "full", "--data", "/photographs"])
+    assert preset == FULL and options.arm == "final"
 
 
 def test_options_change_the_preset_and_nothing_else():
-    args = read_options([
+    preset, _ = read_options([
         "--preset", "full", "--data", "x", "--batch-size", "64", "--lr", "3e-5",
         "--precision", "bf16", "--ema", "0.9999", "--adam8bit", "--init", "sd", "--tower",
         "clip", "--area", "0.1", "0.5"])
-    assert args.preset == replace(
+    assert preset == replace(
         FULL, batch_size=64, lr=3e-5, precision="bf16", ema_decay=.9999, adam8bit=True,
         init="sd", tower="clip", area=(.1, .5))
-    assert read_options(["--ema", "0"]).preset.ema_decay == 0
+    preset, _ = read_options(["--ema", "0"])
+    assert preset.ema_decay == 0
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
@@ -53,7 +55,6 @@ def test_options_change_the_preset_and_nothing_else():
     (["--arm", "codec", "--checkpointing"], "--checkpointing is for U-Nets"),
     (["--accumulate", "0"], "--accumulate must be at least 1"),
     (["--keep", "0"], "--keep must be at least 1"),
-    (["--adam8bit", "--fsdp"], "--adam8bit and --fsdp do not go together"),
     (["--precision", "fp16"], "--precision: invalid choice"),
 ])
 def test_what_does_not_go_together_is_told(capsys, arguments, expected):
@@ -61,11 +62,6 @@ def test_what_does_not_go_together_is_told(capsys, arguments, expected):
 
 
 # -------------------------------------------------------------------------- engine
-
-
-def test_fsdp_without_gpus_is_told(tmp_path):
-    with pytest.raises(ValueError, match="fsdp needs several GPUs.*torchrun"):
-        build_accelerator(FULL, tmp_path, fsdp=True)
 
 
 def test_more_processes_than_gpus_are_told(tmp_path, monkeypatch):

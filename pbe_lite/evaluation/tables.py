@@ -7,7 +7,8 @@ Trains the paper's six arms from the same prior, on the same samples, with the s
 so that a difference between two of them is the idea's, and three bottlenecks of other
 widths; scores each on the benchmark; and writes Table 1 (against other methods), Table 2
 (what each idea adds), the widths and what guidance does to `final` to `data/results/`.  A
-step whose file is there is not done again.
+step that is done is not done again: a table or score whose file is there, an arm that has
+seen all of its samples.
 """
 
 import argparse
@@ -16,7 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from pbe_lite.config import LITE, RESULTS, RUNS, WEIGHTS
+from pbe_lite.errors import one_line
 from pbe_lite.evaluation.benchmark import PAIRS, make_pair
 from pbe_lite.evaluation.evaluate import (
     BASELINES,
@@ -43,12 +47,27 @@ RATE = 70  # samples a second on 2 cores, until this machine has shown its own
 
 
 class Step(NamedTuple):
-    """A part of the plan: done when `file` is there."""
+    """A part of the plan."""
 
     name: str
     file: Path
     minutes: float
     work: Callable
+
+    @property
+    def done(self):
+        """Whether `file` is there; that of an arm, `run.json`, is also written by a run
+        that was stopped, and then says that samples are left."""
+        if not self.file.exists():
+            return False
+        if self.file.name != "run.json":
+            return True
+        record = json.loads(self.file.read_text())
+        return record["samples"] >= record["of"]
+
+
+class Stopped(Exception):
+    """SIGTERM came while an arm was trained; its checkpoint is there."""
 
 
 class Study:
@@ -106,10 +125,16 @@ class Study:
         return self._questions
 
     def train(self, arm):
+        """Train an arm to its end and export it.
+
+        Raises Stopped when SIGTERM ends it sooner: half an arm is no row of a table."""
+        torch.manual_seed(self.seed)  # what begins at random, begins the same every time
         objective = build_objective(arm, self.preset, self.records(), self.weights,
                                     self.seed)
         run = Run(objective, self.runs / arm, self.samples, self.seed, workers=0)
-        run.train()
+        if not run.train():
+            raise Stopped(f"{arm}: stopped at {run.step * run.batch_size:,} of "
+                          f"{self.samples:,} samples")
         run.export("python -m pbe_lite.reproduce")
 
     def score(self, name):
@@ -149,7 +174,7 @@ class Study:
 
     def run(self):
         """Do what is left, and say how long it will take."""
-        while left := [step for step in self.steps() if not step.file.exists()]:
+        while left := [step for step in self.steps() if not step.done]:
             print(f"{left[0].name}: about {left[0].minutes:.0f} min; "
                   f"{len(left)} steps, about {self.minutes(left):.0f} min are left")
             left[0].work()
@@ -168,13 +193,23 @@ def main(argv=None):
     parser.add_argument("--runs", type=Path, default=RUNS / "arms")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
-    study = Study(args.runs, args.results, samples=args.samples, pairs=args.pairs)
-    if not args.plan:
-        return study.run()
+    if args.samples < 1 or not 1 <= args.pairs <= PAIRS:
+        parser.error(f"--samples must be at least 1, --pairs from 1 to {PAIRS}")
+    with one_line():
+        study = Study(args.runs, args.results, samples=args.samples, pairs=args.pairs)
+        if args.plan:
+            return print_plan(study)
+        try:
+            study.run()
+        except Stopped as stopped:  # all was saved, so the exit code is 0
+            print(f"{stopped}; call again to go on")
+
+
+def print_plan(study):
+    """A line for each step, done or with its minutes, and what is left in all."""
     steps = study.steps()
     for step in steps:
-        print(f"{'done' if step.file.exists() else f'{step.minutes:4.0f} min':>8}  "
-              f"{step.name}")
-    left = [step for step in steps if not step.file.exists()]
+        print(f"{'done' if step.done else f'{step.minutes:4.0f} min':>8}  {step.name}")
+    left = [step for step in steps if not step.done]
     print(f"{len(left)} of {len(steps)} steps are left, about "
           f"{study.minutes(left) / 60:.1f} h")

@@ -43,7 +43,8 @@ def find_safetensors(path, part):
 def read_model(kind, path, part, dtype=torch.float32, **hub):
     """A model of class `kind` from `path/part`, or with part "" from `path`, in eval mode.
 
-    Raises OSError where it is not there, or where its .bin holds more than tensors."""
+    Raises OSError where it is not there, or where its .bin holds more than tensors, and
+    ValueError where a weight is no finite number."""
     hub["torch_dtype" if issubclass(kind, ModelMixin) else "dtype"] = dtype
     hub |= {"subfolder": part} if part else {}
     try:
@@ -52,7 +53,17 @@ def read_model(kind, path, part, dtype=torch.float32, **hub):
     except pickle.UnpicklingError:
         raise OSError(f"{path}/{part}: its .bin file holds more than tensors, and is not "
                       "read: such a file can run any program") from None
-    return model.eval()
+    return check_finite(model, f"{path}/{part}").eval()
+
+
+def check_finite(model, name):
+    """The model; ValueError where a weight is NaN or infinite: a bad download, or a run
+    that diverged, paints black without a word."""
+    bad = [n for n, value in model.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise ValueError(f"{name} holds NaN or infinite numbers, first in {bad[0]}: "
+                         "get these weights anew")
+    return model
 
 
 def read_scheduler(path, index, **hub):
@@ -85,6 +96,7 @@ def _shared_parts(folder, codec, dtype):
     shelf = folder.resolve().parent
     vae = read_model(codec, shelf / "codec", "", dtype)
     encoder = ExemplarEncoder.completed(folder / "image_encoder", shelf / "clip", dtype)
+    check_finite(encoder, folder / "image_encoder")
     return {"vae": vae, "image_encoder": encoder.eval()}
 
 

@@ -15,7 +15,8 @@ from pbe_lite.second.scenes import FreshScenes
 from pbe_lite.second.tabletop import (
     sprite_files,
 )
-from pbe_lite.training.pretraining import Contrastive, Objective
+from pbe_lite.training.losses import Contrastive
+from pbe_lite.training.objective import Objective
 
 GREY = .15  # share of crops without colour; their caption names none
 

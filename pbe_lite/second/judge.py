@@ -20,7 +20,7 @@ from pbe_lite.data.triplets import sample_rng, to_signed
 from pbe_lite.second.scenes import FreshScenes
 from pbe_lite.second.tabletop import kind_names
 from pbe_lite.training.initialize import read_codec
-from pbe_lite.training.pretraining import Objective
+from pbe_lite.training.objective import Objective
 
 SIDE = 48           # pixels of a crop
 NONE = .3           # share of training crops that show none of the kinds

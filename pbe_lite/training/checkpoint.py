@@ -1,54 +1,32 @@
-"""Checkpoints: whole or not there, and the same for one process, DDP and FSDP.
+"""Checkpoints: whole or not there, and the same for one process and for several.
 
     run/state-00001200.pt   the newest; `keep` of them stay
-
-FSDP splits every tensor over the ranks.  A checkpoint holds them put together again, so a
-run may go on with another number of ranks, or be exported by one.
+    run/lock                held by the process that trains in the folder
 """
 
 import os
 import pickle
 import signal
+import socket
 import threading
 
 import torch
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 GRACE = 120  # seconds that a data worker outlives SIGTERM, for its trainer's last step
 
 
-def gather(value, keep=True):
-    """Nested dicts and lists with every tensor whole and on the CPU.
-
-    With FSDP all ranks must call it at once; where `keep` is False tensors are None."""
+def to_cpu(value):
+    """Nested dicts and lists with copies of every tensor on the CPU, without gradients."""
     if isinstance(value, dict):
-        return {k: gather(v, keep) for k, v in value.items()}
+        return {k: to_cpu(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(gather(v, keep) for v in value)
-    if not isinstance(value, torch.Tensor):
-        return value
-    whole = value.full_tensor() if isinstance(value, DTensor) else value
-    return whole.detach().cpu() if keep else None
-
-
-def shard(value, like):
-    """A whole tensor, split over the ranks as the parameter `like` is; the same where
-    that is not split."""
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-
-
-def load_optimizer(optimizer, state):
-    """Take up an optimiser's state, as `gather` gave it."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    states = {i: {k: shard(v, parameters[i]) if _same_shape(v, parameters[i]) else v
-                  for k, v in of_one.items()} for i, of_one in state["state"].items()}
-    optimizer.load_state_dict({**state, "state": states})
-
-
-def _same_shape(value, parameter):
-    return isinstance(value, torch.Tensor) and value.shape == parameter.shape
+        return type(value)(map(to_cpu, value))
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
 def save_state(path, state):
@@ -71,27 +49,59 @@ def saved(folder):
 
 
 def save_step(folder, step, state, keep):
-    """Write the checkpoint of a step, then remove all but the last `keep`."""
-    save_state(folder / f"state-{step:08d}.pt", state)
-    for path in [*saved(folder)[:-keep], *folder.glob("state-*.partial")]:
-        path.unlink()
+    """Write the checkpoint of a step, then remove all but the last `keep`, and those of
+    later steps, which were damaged: the run went on from before them."""
+    path = folder / f"state-{step:08d}.pt"
+    save_state(path, state)
+    paths = saved(folder)
+    this = paths.index(path) + 1
+    for other in [*paths[:this][:-keep], *paths[this:], *folder.glob("state-*.partial")]:
+        other.unlink()
 
 
-def load_newest(folder):
-    """The newest checkpoint as a dict, None where there is none.
+def load_newest(folder, say=print):
+    """The newest checkpoint that can be read, as a dict, None where there is none.
 
     With GPUs its pages are read when they are copied: the ranks of a machine share them.
-    Raises ValueError, saying what to do, for a file that a disk has damaged."""
+    One that a disk has damaged is told by `say`, and the one before is taken.  Raises
+    ValueError, saying what to do, where none can be read."""
     paths = saved(folder)
-    if not paths:
-        return None
-    path = paths[-1]
+    for path in reversed(paths):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True,
+                              mmap=torch.cuda.is_available())
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            say(f"{path} is damaged ({type(error).__name__}): it is left out")
+    if paths:
+        raise ValueError(f"all checkpoints in {folder} are damaged: delete them to begin "
+                         "anew, or give another --out")
+    return None
+
+
+def claim(folder):
+    """Make a run's folder and hold it for this process, which must keep what is returned.
+
+    Raises ValueError for a folder that another process holds, and for one that cannot be
+    written to.  The lock goes with the process, however that ends.  Windows has none."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True,
-                          mmap=torch.cuda.is_available())
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it to go on "
-                         "from the checkpoint before") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "a+")
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written to; {folder}: "
+                         f"{error.strerror}") from None
+    if fcntl:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise ValueError(f"{folder} is in use by another run, {file.read().strip()}: "
+                             "wait for it, or give another --out") from None
+        except OSError:
+            pass  # a file system that knows no locks
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
 
 
 class StopSignal:

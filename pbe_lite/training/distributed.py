@@ -1,22 +1,17 @@
-"""The engine of a run: one process, DDP, or FSDP, by accelerate."""
+"""The engine of a run: one process, or several that share each batch (DDP)."""
 
 import importlib.util
 import os
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    FullyShardedDataParallelPlugin,
-    parse_flag_from_env,
-)
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 
-SHARDED = ["BasicTransformerBlock", "ResnetBlock2D", "CLIPEncoderLayer"]  # FSDP's units
 PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX")}
 
 
-def build_accelerator(preset, folder, log=None, fsdp=False):
-    """accelerate's engine: one process, DDP, or FSDP; trackers write to `folder`.
+def build_accelerator(preset, folder, log=None):
+    """accelerate's engine for one process or DDP; trackers write to `folder`.
 
     Raises ValueError where what is asked for cannot be had here."""
     needed = PACKAGES.get(log, ())
@@ -27,27 +22,15 @@ def build_accelerator(preset, folder, log=None, fsdp=False):
     if here > gpus > 0 and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         raise ValueError(f"{here} processes were started here, where {gpus} GPUs are: give "
                          f"torchrun --nproc-per-node {gpus}, or set ACCELERATE_USE_CPU=1")
-    plugin = fsdp_plugin(preset) if fsdp else None
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # one copy, not two
     return Accelerator(mixed_precision=preset.precision, log_with=log, project_dir=folder,
                        cpu=ranks > 1 and not gpus,  # accelerate would train each alone
-                       fsdp_plugin=plugin, kwargs_handlers=None if fsdp else [ddp])
+                       kwargs_handlers=[ddp])
 
 
-def fsdp_plugin(preset):
-    """FSDP2 over every transformer and residual block.  It casts nothing: autocast does,
-    as in DDP, so that latents and noise schedule stay float32.
-
-    Raises ValueError without several GPUs, and for a preset that trains with Muon."""
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-    state = PartialState()
-    if state.num_processes < 2 or state.device.type == "cpu":
-        raise ValueError("fsdp needs several GPUs, one process each; start them with "
-                         "torchrun --nproc-per-node")
-    if preset.muon_lr:
-        raise ValueError(f"fsdp splits matrices, which Muon needs whole: the preset "
-                         f"{preset.name!r} cannot be trained so")
-    return FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
-        transformer_cls_names_to_wrap=SHARDED, cpu_ram_efficient_loading=False,
-        mixed_precision_policy=MixedPrecisionPolicy())
+def any_rank(accelerator, *flags):
+    """Each flag: True where it is for any rank.  All ranks call it at one step."""
+    if accelerator.num_processes == 1:
+        return flags
+    values = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
+    return [bool(share > 0) for share in accelerator.reduce(values, "mean")]

@@ -33,9 +33,16 @@ class Start(NamedTuple):
 
 
 def read_codec(preset, weights):
-    """The latent codec that was trained or put into `weights/codec`."""
-    kind = PatchCodec if preset.name == "lite" else AutoencoderKL
-    return kind.from_pretrained(weights / "codec", torch_dtype=torch.float32)
+    """The latent codec that was trained or put into `weights/codec`, in eval mode.
+
+    Raises OSError where there is none, ValueError where it is not of the preset's size."""
+    config = PatchCodec.load_config(weights / "codec")
+    kind = PatchCodec if config["_class_name"] == "PatchCodec" else AutoencoderKL
+    codec = kind.from_pretrained(weights / "codec", torch_dtype=torch.float32)
+    if codec.config.latent_channels != preset.latent_channels:
+        raise ValueError(f"{weights / 'codec'} must have {preset.latent_channels} latent "
+                         f"channels, has {codec.config.latent_channels}")
+    return codec
 
 
 def from_weights(preset, traits, weights):

@@ -1,123 +1,136 @@
-"""What is trained: one module an objective, `forward(batch) -> losses (B,)`.
+"""The losses, one class each, in the order in which a miniature model is trained.
 
-    clip    contrastive, crops against names          codec   reconstruction
-    prior   text -> scene, the miniature Stable Diffusion
-    scratch, naive, naive_augment, bottleneck, augment, final   the paper's arms
-
-`sample(epoch, index)` gives one training sample, all its randomness included: timestep,
-noise and the drop of the condition belong to the sample, not to the process.
+    clip    Contrastive     crops against names
+    codec   Reconstruction  of pictures from their latents
+    prior   TextPrior       text -> scene, the miniature Stable Diffusion
+    scratch, naive, naive_augment, bottleneck, augment, final   Inpaint: the paper's arms
 """
 
 import copy
-import math
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler
 from torch.nn import functional as F
 
 from pbe_lite.config import ARMS, Arm  # noqa: F401
-from pbe_lite.data.images import squash, to_alpha, to_signed
+from pbe_lite.data.images import crop_box, squash, to_alpha, to_clip, to_signed
 from pbe_lite.data.records import Skipped
-from pbe_lite.data.triplets import Triplets, sample_rng
+from pbe_lite.data.triplets import Triplets
 from pbe_lite.models import clip as lite_clip
-from pbe_lite.models.unet import (
-    build_unet,
-    denoise,
-    fold_one_token,
-    set_out_channels,
-    unet_input,
-)
+from pbe_lite.models.autoencoder import PatchCodec
+from pbe_lite.models.unet import build_unet, denoise, fold_one_token, unet_input
 from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.training.initialize import from_weights, read_codec
-from pbe_lite.training.pretraining import Contrastive, Objective, Reconstruction
-
-NOISE = 1  # the purpose of a sample's second generator
-
-
-def build_scheduler(preset):
-    """The training noise schedule: Stable Diffusion's."""
-    return DDPMScheduler(prediction_type=preset.prediction, **preset.noise)
+from pbe_lite.training.objective import (  # noqa: F401
+    LatentObjective,
+    Objective,
+    build_scheduler,
+)
 
 
-def draw_timestep(rng, preset):
-    """A training timestep: uniform as in the paper, or as `preset.timesteps` says."""
-    count = preset.noise["num_train_timesteps"]
-    if not preset.timesteps:
-        return int(rng.integers(count))
-    mean, deviation = preset.timesteps
-    u = 1 / (1 + math.exp(-(mean + deviation * rng.standard_normal())))
-    return min(int(count * u), count - 1)
+class Contrastive(Objective):
+    """CLIP's symmetric loss; crops with one caption in a batch are all positives."""
 
+    batch_size, lr, betas = 256, 1e-3, (.9, .999)
+    divisible = False  # every sample is contrasted with all others of the batch
 
-class Diffusion(Objective):
-    """What the prior and the arms share: frozen codec, noise schedule, the loss.
-
-    z_t = sqrt(a_t) z + sqrt(1 - a_t) eps; the U-Net predicts eps as in the paper, or z,
-    as the preset says, and the loss is the squared error over the whole latent."""
-
-    def __init__(self, preset, records, seed, codec):
+    def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
-        if preset.prediction not in ("epsilon", "sample"):
-            raise ValueError("preset.prediction must be 'epsilon' or 'sample', "
-                             f"got {preset.prediction!r}")
-        self.codec = codec.requires_grad_(False)
-        self.scheduler = build_scheduler(preset)
-        self.unet = None
+        self.model, self.tokenizer = lite_clip.build_clip(preset)
 
-    def noise_sample(self, epoch, index):
-        """timestep, noise (c, h, w) and a number in [0, 1) that decides the drop."""
-        rng = sample_rng(self.seed, epoch, index, NOISE)
+    def sample(self, epoch, index):
+        """The box's crop with some background, mirrored or not, and the object's name."""
+        rng, record = self.rng(epoch, index), self.records[index]
+        box = np.array(record["boxes"][0])
+        sides = np.tile(box[2:] - box[:2], 2)
+        grow = rng.uniform(0, .3, 4) * [-1, -1, 1, 1]  # outwards, in sides of the box
+        box = np.clip(box + grow * sides, 0, 1)
+        crop = squash(crop_box(record["image"], box), self.preset.exemplar_size)
+        crop = crop[:, ::-1] if rng.uniform() < .5 else crop
+        text = lite_clip.caption(record["labels"][0])
+        tokens = lite_clip.tokenize(self.tokenizer, [text])
+        return {"pixels": to_clip(crop), "ids": tokens.input_ids[0],
+                "attention": tokens.attention_mask[0]}
+
+    def forward(self, batch):
+        """L_i = (H(y_i, softmax_j s_ij) + H(y_i, softmax_j s_ji)) / 2, (B,).
+
+        H is the cross-entropy; s_ij: (B, B) the cosine of crop i and caption j times
+        CLIP's temperature; y_ij: (B, B) the share of caption j among those equal to i's.
+        pixels: (B, 3, E, E) normalised for CLIP; ids, attention: (B, T)."""
+        out = self.model(input_ids=batch["ids"], attention_mask=batch["attention"],
+                         pixel_values=batch["pixels"])
+        same = (batch["ids"][:, None] == batch["ids"][None]).all(-1).float()
+        target = same / same.sum(1, keepdim=True)
+        logits = out.logits_per_image.float()
+        return (F.cross_entropy(logits, target, reduction="none")
+                + F.cross_entropy(logits.T, target, reduction="none")) / 2
+
+    def export(self, folder):
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+class Reconstruction(Objective):
+    """The codec's decoder; its encoder is fitted to the first pictures, not trained."""
+
+    batch_size, lr, betas = 32, 1e-3, (.9, .999)
+
+    def __init__(self, preset, records, weights, seed):
+        super().__init__(preset, records, seed)
+        images = [to_signed(squash(records[i]["image"], preset.resolution))
+                  for i in range(min(512, len(records)))]
+        self.codec = PatchCodec(preset.latent_factor, preset.latent_channels)
+        self.codec.fit(torch.stack(images))
+
+    def sample(self, epoch, index):
+        """A picture, mirrored or not, and the noise on its latent."""
+        rng = self.rng(epoch, index)
+        image = squash(self.records[index]["image"], self.preset.resolution)
+        image = to_signed(image[:, ::-1] if rng.uniform() < .5 else image)
         shape = (self.preset.latent_channels,) + (self.preset.latent_size,) * 2
-        return {
-            "timestep": draw_timestep(rng, self.preset),
-            "drop": np.float32(rng.uniform()),  # Apple's GPUs have no float64
-            "noise": torch.from_numpy(rng.standard_normal(shape, dtype="float32")),
-        }
+        level = self.preset.decoder_noise * rng.uniform()
+        noise = level * rng.standard_normal(shape, dtype="float32")
+        return {"image": image, "noise": torch.from_numpy(noise)}
 
-    @torch.no_grad()
-    def encode(self, image):
-        """(B, 3, S, S) in [-1, 1] -> (B, c, h, w) scaled latents, float32 even under
-        autocast: in bf16 the noise schedule would have no noise at small t."""
-        with torch.autocast(image.device.type, enabled=False):
-            z = self.codec.encode(image).latent_dist.mode()
-        return z * self.codec.config.scaling_factor
+    def forward(self, batch):
+        """L = mean((D(z + std(z) n) - x)^2 + .05 |D(z + std(z) n) - x|), (B,).
 
-    def prepare_unet(self, unet):
-        """The U-Net with one more output channel where the preset wants the object's
-        alpha too; `exported_unet` is without it."""
-        extra = bool(self.preset.alpha_weight)
-        return set_out_channels(unet, self.preset.latent_channels + extra) if extra \
-            else unet
+        D is the decoder, the absolute error keeps edges sharp.  image x: (B, 3, S, S) in
+        [-1, 1]; noise n: (B, c, h, w), of up to `preset.decoder_noise` deviations, since
+        what a sampler gives the decoder is never exact (Zheng et al., 2025)."""
+        with torch.no_grad():
+            z = self.codec.encode(batch["image"]).latent_dist.mode()
+        z = z + batch["noise"] * z.std((1, 2, 3), keepdim=True)
+        error = self.codec.decode(z).sample.float() - batch["image"]
+        return (error.square() + .05 * error.abs()).mean((1, 2, 3))
 
-    def exported_unet(self):
-        """The U-Net as sampling uses it."""
-        if not self.preset.alpha_weight:
-            return self.unet
-        return set_out_channels(copy.deepcopy(self.unet), self.preset.latent_channels)
+    def export(self, folder):
+        self.codec.save_pretrained(folder)
 
-    def alpha_loss(self, logits, alpha):
-        """Binary cross-entropy of the object's alpha on the latent grid, per sample.
 
-        logits: (B, 1, h, w), alpha: (B, 1, S, S) in 0..1."""
-        target = F.adaptive_avg_pool2d(alpha, logits.shape[-2:])
-        return F.binary_cross_entropy_with_logits(
-            logits.float(), target, reduction="none").mean((1, 2, 3))
+class Diffusion(LatentObjective):
+    """The denoising loss, which the prior and the arms share."""
 
     def denoising_loss(self, z, batch, condition, model_input=lambda z_t: z_t,
                        summary=None):
-        """Squared error of the prediction per sample, (B,), and that of the alpha.
+        """L = w_t mean((f(z_t, t, c) - y)^2) + alpha_weight H(alpha, f_alpha), (B,);
+        z_t = sqrt(a_t) z + sqrt(1 - a_t) eps; H is the binary cross-entropy.
 
-        "epsilon" is weighted as in the paper: not at all.  The error of z itself
-        ("sample") is weighted by SNR_t = a_t / (1 - a_t), kept within 1 and 5: between
-        the truncated SNR of Salimans & Ho (2022) and the min-SNR of Hang et al. (2023)."""
+        "epsilon", as in the paper: y = eps, w_t = 1.  "sample": y = z, and w_t is the SNR
+        a_t / (1 - a_t) kept within 1 and 5: between the truncated SNR of Salimans & Ho
+        (2022) and the min-SNR of Hang et al. (2023).  z: (B, c, h, w) scaled latents;
+        condition c: (B, T, D); model_input: z_t -> what the U-Net takes, (B, C, h, w)."""
         t, noise = batch["timestep"], batch["noise"]
         z_t = self.scheduler.add_noise(z, noise, t)
         predicted = denoise(self.unet, model_input(z_t), t, condition, summary)
         extra = 0
         if self.preset.alpha_weight:
             predicted, logits = predicted.split((z.shape[1], 1), 1)
-            extra = self.preset.alpha_weight * self.alpha_loss(logits, batch["alpha"])
+            alpha = F.adaptive_avg_pool2d(batch["alpha"], logits.shape[-2:])
+            extra = self.preset.alpha_weight * F.binary_cross_entropy_with_logits(
+                logits.float(), alpha, reduction="none").mean((1, 2, 3))
         if self.preset.prediction == "epsilon":
             return extra + (predicted.float() - noise).square().mean((1, 2, 3))
         a = self.scheduler.alphas_cumprod.to(t.device)[t]
@@ -131,10 +144,12 @@ class TextPrior(Diffusion):
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed, read_codec(preset, weights))
         model, self.tokenizer = lite_clip.load_clip(weights / "clip")
-        self.text = model.text_model.requires_grad_(False)
+        # A copy: the loaded model is shared with everybody who asks for it.
+        self.text = copy.deepcopy(model.text_model).requires_grad_(False)
         self.unet = self.prepare_unet(build_unet(preset, preset.latent_channels))
 
     def sample(self, epoch, index):
+        """A picture, its caption's tokens, and the noise."""
         record, noise = self.records[index], self.noise_sample(epoch, index)
         name = record["labels"][0] if noise["drop"] >= .1 else ""
         tokens = lite_clip.tokenize(self.tokenizer, [lite_clip.caption(name)])
@@ -146,6 +161,8 @@ class TextPrior(Diffusion):
         return sample
 
     def forward(self, batch):
+        """`denoising_loss` of a U-Net that sees z_t: (B, c, h, w) and the caption's T
+        hidden states as c: (B, T, D).  image: (B, 3, S, S) in [-1, 1]; ids: (B, T)."""
         with torch.no_grad():
             text = self.text(input_ids=batch["ids"])
         return self.denoising_loss(self.encode(batch["image"]), batch,
@@ -166,25 +183,35 @@ class Inpaint(Diffusion):
         traits = ARMS[arm]
         start = start or from_weights(preset, traits, weights)
         super().__init__(preset, records, seed, start.codec)
-        self.traits, augment = traits, traits.augment
-        self.triplets = Triplets(records, preset, seed, augment, augment)
+        self.traits = traits
+        self.triplets = Triplets(records, preset, seed, traits.augment, traits.augment)
         self.encoder = start.encoder.requires_grad_(True)
         self.encoder.model.requires_grad_(False)
         self.unet = self.prepare_unet(start.unet).requires_grad_(True)
-        if self.traits.tokens == "class":
+        if traits.tokens == "class":
             fold_one_token(self.unet)
-        self.encoder.uncond_vector.requires_grad_(self.traits.null)
+        self.encoder.uncond_vector.requires_grad_(traits.null)
 
     def log_skipped(self, folder):
         self.triplets.skipped = Skipped(folder)
         return self.triplets.skipped
 
     def sample(self, epoch, index):
-        triplet = self.triplets[epoch, index]
+        return self.with_noise(self.triplets, (epoch, index))
+
+    def with_noise(self, triplets, key):
+        """A triplet and what else makes it a sample, as one dict; key: (epoch, index)."""
+        triplet = triplets[key]
         triplet.pop("name")
-        return {**triplet, **self.noise_sample(epoch, index)}
+        return {**triplet, **self.noise_sample(*key)}
 
     def forward(self, batch):
+        """`denoising_loss` of a U-Net that sees [z_t, E(x (1 - m)), 1 - m] and the
+        exemplar's tokens c: (B, T, D); c = v, the null vector, where a sample's drop is
+        below `preset.null_probability`, for classifier-free guidance (section 3.2).
+
+        image x: (B, 3, S, S) in [-1, 1]; hole m: (B, 1, S, S), 1 = hole; exemplar:
+        (B, 3, E, E) normalised for CLIP; E is the codec's encoder."""
         image, hole = batch["image"], batch["hole"]
         condition = self.encoder(batch["exemplar"])
         if self.traits.null:
@@ -195,14 +222,17 @@ class Inpaint(Diffusion):
             self.encode(image), batch, condition,
             lambda z_t: unet_input(z_t, z_masked, hole, self.preset.hole_octaves))
 
-    def export(self, folder):
+    def pipeline(self):
+        """The arm as it is used: with a fast sampler, and guidance where it has a null
+        vector."""
         sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
         guidance = self.preset.guidance_scale if self.traits.null else 1.0
-        PaintByExamplePipeline(
-            vae=self.codec, image_encoder=self.encoder, unet=self.exported_unet(),
-            scheduler=sampler,
-            guidance_scale=guidance, steps=self.preset.sampling_steps,
-        ).save_pretrained(folder)
+        return PaintByExamplePipeline(
+            self.codec, self.encoder, self.exported_unet(), sampler, guidance,
+            self.preset.sampling_steps)
+
+    def export(self, folder):
+        self.pipeline().save_pretrained(folder)
 
 
 def build_objective(name, preset, records, weights, seed=0, start=None):
@@ -210,12 +240,10 @@ def build_objective(name, preset, records, weights, seed=0, start=None):
     `initialize.Start`, by default with those in `weights`.
 
     Raises ValueError for an unknown one."""
-    simple = {"clip": Contrastive, "codec": Reconstruction, "prior": TextPrior}
-    if name in simple:
-        objective = simple[name](preset, records, weights, seed)
-    elif name in ARMS:
-        objective = Inpaint(preset, records, weights, seed, name, start)
-    else:
-        raise ValueError(f"arm must be one of {[*simple, *ARMS]}, got {name!r}")
+    parts = {"clip": Contrastive, "codec": Reconstruction, "prior": TextPrior}
+    if name not in (*parts, *ARMS):
+        raise ValueError(f"arm must be one of {[*parts, *ARMS]}, got {name!r}")
+    objective = parts[name](preset, records, weights, seed) if name in parts else \
+        Inpaint(preset, records, weights, seed, name, start)
     objective.arm = name
     return objective

@@ -6,7 +6,8 @@ singular values set to about one.  Rare directions, such as those that tell one 
 hundred objects, then move as fast as common ones, which suits short training.
 """
 
-import math
+from collections import Counter
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -25,9 +26,13 @@ class MatrixMuon(torch.optim.Muon):
                          weight_decay=0)
 
     def step(self, closure=None):
-        """One step on the gradients that the weights hold."""
+        """One step on the gradients that the weights hold.
+
+        Each matrix is bound to its weight's memory anew: whatever has moved the weights
+        meanwhile, `Module.to` for instance, it is they that are trained."""
         matrices = self.param_groups[0]["params"]
         for matrix, weight in zip(matrices, self.weights, strict=True):
+            matrix.data = weight.detach().view(matrix.shape)  # fails rather than copies
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
         return super().step(closure)
 
@@ -36,6 +41,23 @@ class MatrixMuon(torch.optim.Muon):
         super().zero_grad(set_to_none)
         for weight in self.weights:
             weight.grad = None
+
+
+def owned(optimizer):
+    """The weights that an optimiser steps, accelerate's wrapping or not."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    if isinstance(optimizer, MatrixMuon):
+        return optimizer.weights
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def check_owners(parameters, optimizers):
+    """Raise RuntimeError unless each of {name: parameter} is in exactly one optimiser."""
+    owners = Counter(id(p) for optimizer in optimizers for p in owned(optimizer))
+    wrong = [name for name, p in parameters.items() if owners[id(p)] != 1]
+    if wrong or len(owners) != len(parameters):
+        raise RuntimeError(f"each of the {len(parameters)} trainable tensors must be in "
+                           f"exactly one optimiser; not: {wrong or 'tensors unknown'}")
 
 
 def trainable(module):
@@ -75,10 +97,40 @@ def build_optimizers(objective):
 
 
 def learning_rate(step, steps, preset):
-    """Share of the peak rate: linear warm-up, then constant, a cosine to zero, or a line
-    to zero over the last part of the run."""
-    warm = min(1, (step + 1) / max(1, preset.warmup_steps, preset.warmup_share * steps))
-    decay = .5 + .5 * math.cos(math.pi * step / steps) if preset.lr_decay else 1
-    if preset.decay_from < 1:
-        decay *= min(1, (1 - step / steps) / (1 - preset.decay_from))
-    return warm * decay
+    """Share of the peak rate, 0..1, at `step` of `steps`: linear warm-up, then constant,
+    then linear to zero over the part of the run after `preset.decay_from`."""
+    warmup = max(1, preset.warmup_steps, preset.warmup_share * steps)
+    rising = min(1, (step + 1) / warmup)
+    if preset.decay_from >= 1:
+        return rising
+    return rising * min(1, (1 - step / steps) / (1 - preset.decay_from))
+
+
+def check_finite(parameters):
+    """Raise FloatingPointError where one of {name: parameter} is NaN or infinite."""
+    bad = [name for name, p in parameters.items() if not torch.isfinite(p).all()]
+    if bad:
+        raise FloatingPointError(f"nothing exported: {bad[0]} and {len(bad) - 1} more "
+                                 "tensors hold NaN or infinite numbers")
+
+
+def set_rate(optimizers, share):
+    """Give every group that share of its own peak rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+
+
+@contextmanager
+def averaged(ema, parameters):
+    """The averaged weights in the place of the trained ones, while it lasts; without an
+    average, `ema` None, the trained ones stay.  parameters: {name: parameter}."""
+    if ema is None:
+        yield
+        return
+    ema.store(parameters.values())
+    ema.copy_to(parameters.values())
+    try:
+        yield
+    finally:
+        ema.restore(parameters.values())

@@ -42,7 +42,7 @@ ROWS = {
     "AdamW in place of Muon": replace(BOLD, muon_lr=0),
     "Muon at 5e-3": replace(BOLD, muon_lr=5e-3),
     "uniform time steps": replace(BOLD, timesteps=()),
-    "cosine in place of the line": replace(BOLD, lr_decay=True, decay_from=1),
+    "constant rate in place of the line": replace(BOLD, decay_from=1),
     "the first edition's recipe": replace(
         LITE, name="bold", scenes=BOLD.scenes, clip=BOLD.clip),
 }
