@@ -141,7 +141,7 @@ def test_the_gpu_paints_what_the_cpu_paints(question):
 
 
 def test_a_published_folder_is_used_in_half_precision(tmp_path, question):
-    published(tmp_path)
+    published(tmp_path, checker=True)
     pipe = PaintByExamplePipeline.from_pretrained(
         tmp_path, torch_dtype=torch.float16).to("cuda")
     found = pipe(**question, steps=3, samples=2, output_type="np")
