@@ -136,9 +136,8 @@ def test_a_full_bin_is_found_beside_a_half_variant(tmp_path):
     parts = published(tmp_path)
     for part in MODELS:
         (path,) = (tmp_path / part).glob("*.bin")
-        name = path.name.replace("pytorch_model.bin", "model.fp16.safetensors") \
-            if part == "image_encoder" else f"{path.stem}.fp16.safetensors"
-        save_file({"other": torch.zeros(1)}, path.with_name(name))
+        name = path.stem.replace("pytorch_", "") if part == "image_encoder" else path.stem
+        save_file({"other": torch.zeros(1)}, path.with_name(f"{name}.fp16.safetensors"))
     assert_same_weights(load(tmp_path), parts)
     with pytest.raises(OSError, match="lack"):
         load(tmp_path, variant="fp16")
@@ -148,8 +147,8 @@ def test_bin_files_are_read_where_they_are_asked_for(tmp_path):
     parts = published(tmp_path)
     for part in MODELS:
         (path,) = (tmp_path / part).glob("*.bin")
-        name = "model.safetensors" if part == "image_encoder" else f"{path.stem}.safetensors"
-        save_file({"other": torch.zeros(1)}, path.with_name(name))
+        name = path.stem.replace("pytorch_", "") if part == "image_encoder" else path.stem
+        save_file({"other": torch.zeros(1)}, path.with_name(f"{name}.safetensors"))
     assert_same_weights(load(tmp_path, use_safetensors=False), parts)
     with pytest.raises(OSError, match="lack"):
         load(tmp_path)
