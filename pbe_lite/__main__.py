@@ -18,16 +18,17 @@ def _pipeline(args):
 
 
 def edit(args):
-    """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
+    """Edit one picture: --example-image, --image, --mask-image (white = hole) -> --out."""
     from pbe_lite import crop_and_paste
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
     image = crop_and_paste.read_image(args.image)
-    mask = crop_and_paste.read_mask(args.mask, image.shape[:2])
-    exemplar = crop_and_paste.read_image(args.exemplar, "exemplar")
+    mask = crop_and_paste.read_mask(args.mask_image, image.shape[:2])
+    exemplar = crop_and_paste.read_image(args.example_image, "example_image")
     out = _pipeline(args)(
-        image=image, mask=mask, exemplar=exemplar, steps=args.steps,
-        guidance_scale=args.guidance, seed=args.seed, samples=args.samples)
+        exemplar, image, mask, num_inference_steps=args.num_inference_steps,
+        guidance_scale=args.guidance_scale, seed=args.seed,
+        num_images_per_prompt=args.num_images_per_prompt)
     if any(out.nsfw_content_detected or ()):
         print("the safety checker objected to what was painted: that is black now")
     for i, image in enumerate(out.images):
@@ -42,8 +43,7 @@ def demo(args):
     from pbe_lite.evaluation.benchmark import make_pair
     from pbe_lite.plots import strip
     pair, pipe = make_pair(args.pair), _pipeline(args)
-    out = pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar,
-               seed=args.seed).images[0]
+    out = pipe(pair.exemplar, pair.source.image, pair.hole, seed=args.seed).images[0]
     path = RUNS / "demo.png"
     path.parent.mkdir(exist_ok=True)
     strip([pair.source.image, pair.hole, pair.exemplar, out],
@@ -97,13 +97,15 @@ def main(argv=None):
         sub.add_argument("--seed", type=int, default=0)
 
     sub = command(edit)
-    for name in ("--image", "--mask", "--exemplar", "--out"):
+    for name in ("--example-image", "--image", "--mask-image", "--out"):
         sub.add_argument(name, type=Path, required=True)
     sub.add_argument("--model", default=WEIGHTS / "final", help="a folder or a hub's name")
-    sub.add_argument("--samples", type=int, default=1)
+    sub.add_argument("--num-images-per-prompt", type=int, default=1)
     sub.add_argument("--no-safety-checker", action="store_true",
                      help="do without the one published with some models")
-    sampling(sub)
+    sub.add_argument("--guidance-scale", type=float, help="default: as the weights say")
+    sub.add_argument("--num-inference-steps", type=int, help="default: as the weights say")
+    sub.add_argument("--seed", type=int, default=0)
     sub = command(demo)
     sub.add_argument("--model", default=WEIGHTS / "final")
     sub.add_argument("--pair", type=int, default=0, help="of the benchmark's 400")

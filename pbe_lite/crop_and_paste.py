@@ -14,13 +14,13 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 
-def _decode(image, argument):
+def _decode(image, argument, grey):
     """A PIL image, opened or not yet read, -> (H, W[, 3]) uint8, turned upright; where a
     picture is transparent it is laid on white."""
     if image.mode[0] in "IF":
         raise ValueError(f"{argument} must have 8 bits a channel; got PIL's {image.mode!r}")
     upright = ImageOps.exif_transpose(image)
-    if argument == "mask":
+    if grey:
         return np.asarray(upright.convert("L"))
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
@@ -29,22 +29,22 @@ def _decode(image, argument):
     return np.asarray(upright.convert("RGB"))
 
 
-def _open(value, argument):
+def _open(value, argument, grey):
     try:
         if isinstance(value, Image.Image):
-            return _decode(value, argument)
+            return _decode(value, argument, grey)
         with Image.open(value) as image:
-            return _decode(image, argument)
+            return _decode(image, argument, grey)
     except FileNotFoundError:
         raise ValueError(f"{argument}: no file {str(value)!r}") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{argument}: cannot read {str(value)!r}: {error}") from None
 
 
-def _to_array(value, argument):
+def _to_array(value, argument, grey=False):
     """Anything image-like -> a numpy array of numbers."""
     if isinstance(value, (str, Path, Image.Image)):
-        return _open(value, argument)
+        return _open(value, argument, grey)
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
@@ -84,21 +84,21 @@ def read_image(value, argument="image"):
     return np.round(_to_unit(array, argument) * 255).astype(np.uint8)
 
 
-def read_mask(value, shape):
+def read_mask(value, shape, argument="mask_image"):
     """-> (H, W) bool, True = hole; `shape` is the image's (H, W)."""
-    array = _to_array(value, "mask")
+    array = _to_array(value, argument, grey=True)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array.squeeze(2 if array.shape[2] == 1 else 0)
     if array.ndim != 2 or array.shape != tuple(shape):
-        raise ValueError(f"mask must have the image's size {tuple(shape)}; "
+        raise ValueError(f"{argument} must have the image's size {tuple(shape)}; "
                          f"got {array.shape}")
     if array.dtype == np.uint8 and array.max(initial=0) <= 1:
         array = array.astype(bool)
-    hole = _to_unit(array, "mask") > .5
+    hole = _to_unit(array, argument) > .5
     if not hole.any():
-        raise ValueError("mask is empty: mark the hole with 1 (or 255)")
+        raise ValueError(f"{argument} is empty: mark the hole with 1 (or 255)")
     if hole.all():
-        raise ValueError("mask covers the whole image: leave some of it, 0 = keep")
+        raise ValueError(f"{argument} covers the whole image: leave some of it, 0 = keep")
     return hole
 
 

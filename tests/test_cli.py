@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import pixels
 from PIL import Image
 
 from pbe_lite import __main__ as cli
@@ -18,20 +19,21 @@ def model(pipe, tmp_path):
 
 @pytest.fixture
 def files(tmp_path, picture):
-    """image.png (90 x 70), mask.png, exemplar.png."""
+    """image.png (90 x 70), mask_image.png, example_image.png."""
     hole = np.zeros((90, 70), np.uint8)
     hole[30:60, 20:50] = 255
     picture(90, 70).save(tmp_path / "image.png")
-    Image.fromarray(hole).save(tmp_path / "mask.png")
-    picture(20, 30).save(tmp_path / "exemplar.png")
+    Image.fromarray(hole).save(tmp_path / "mask_image.png")
+    picture(20, 30).save(tmp_path / "example_image.png")
     return tmp_path
 
 
 def edit(folder, **changes):
-    names = ("image", "mask", "exemplar", "out")
+    names = ("example_image", "image", "mask_image", "out")
     options = {name: folder / f"{name}.png" for name in names}
-    options |= {"model": folder / "model", "steps": 2, **changes}
-    return ["edit", *(str(v) for k, value in options.items() for v in (f"--{k}", value))]
+    options |= {"model": folder / "model", "num_inference_steps": 2, **changes}
+    return ["edit", *(str(v) for k, value in options.items()
+                      for v in (f"--{k.replace('_', '-')}", value))]
 
 
 def message(arguments):
@@ -45,20 +47,22 @@ def message(arguments):
 
 
 def test_edit_writes_what_the_pipeline_paints(model, files, pipe, capsys):
-    cli.main(edit(files, seed=3, guidance=2, out=files / "new" / "out.png"))
+    cli.main(edit(files, seed=3, guidance_scale=2, out=files / "new" / "out.png"))
     assert capsys.readouterr().out.split() == [str(files / "new" / "out.png")]
     found = np.asarray(Image.open(files / "new" / "out.png"))
-    expected = pipe(image=files / "image.png", mask=files / "mask.png",
-                    exemplar=files / "exemplar.png", steps=2, seed=3, guidance_scale=2.,
-                    output_type="np").images[0]
+    expected = pixels(pipe(
+        image=files / "image.png", mask_image=files / "mask_image.png", seed=3,
+        example_image=files / "example_image.png", num_inference_steps=2,
+        guidance_scale=2.))[0]
     assert np.abs(found.astype(int) - expected).max() <= 1
-    image, hole = (np.asarray(Image.open(files / f"{n}.png")) for n in ("image", "mask"))
+    image, hole = (np.asarray(Image.open(files / f"{n}.png"))
+                   for n in ("image", "mask_image"))
     np.testing.assert_array_equal(found[hole == 0], image[hole == 0])
     assert (found[hole > 0] != image[hole > 0]).any()
 
 
 def test_several_samples_are_several_files(model, files, capsys):
-    cli.main(edit(files, samples=3))
+    cli.main(edit(files, num_images_per_prompt=3))
     paths = [files / name for name in ("out.png", "out-1.png", "out-2.png")]
     assert capsys.readouterr().out.split() == list(map(str, paths))
     pictures = [np.asarray(Image.open(path)) for path in paths]
@@ -77,13 +81,15 @@ def no_model(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("mask", np.zeros((90, 70), np.uint8), "error: mask is empty"),
-        ("mask", np.full((90, 70), 255, np.uint8), "error: mask covers the whole image"),
-        ("mask", np.eye(70, dtype=np.uint8), "error: mask must have the image's size"),
-        ("mask", b"no picture", "error: mask: cannot read"),
+        ("mask_image", np.zeros((90, 70), np.uint8), "error: mask_image is empty"),
+        ("mask_image", np.full((90, 70), 255, np.uint8),
+         "error: mask_image covers the whole image"),
+        ("mask_image", np.eye(70, dtype=np.uint8),
+         "error: mask_image must have the image's size"),
+        ("mask_image", b"no picture", "error: mask_image: cannot read"),
         ("image", b"", "error: image: cannot read"),
-        ("exemplar", b"no picture", "error: exemplar: cannot read"),
-        ("exemplar", None, "error: exemplar: no file"),
+        ("example_image", b"no picture", "error: example_image: cannot read"),
+        ("example_image", None, "error: example_image: no file"),
     ],
 )
 def test_bad_files_are_named_before_a_model_is_loaded(
@@ -105,9 +111,12 @@ def test_a_name_that_is_no_picture_is_told_before_a_model_is_loaded(files, no_mo
 
 
 def test_bad_numbers_are_named(model, files):
-    assert message(edit(files, steps=0)).startswith("error: steps must be")
-    assert message(edit(files, samples=0)).startswith("error: samples must be")
-    assert message(edit(files, guidance="nan")).startswith("error: guidance_scale must be")
+    assert message(edit(files, num_inference_steps=0)).startswith(
+        "error: num_inference_steps must be")
+    assert message(edit(files, num_images_per_prompt=0)).startswith(
+        "error: num_images_per_prompt must be")
+    assert message(edit(files, guidance_scale="nan")).startswith(
+        "error: guidance_scale must be")
 
 
 def test_a_missing_model_is_one_line(files):
@@ -116,7 +125,7 @@ def test_a_missing_model_is_one_line(files):
 
 def test_a_missing_argument_is_named(files, capsys):
     assert message(["edit", "--image", str(files / "image.png")]) == "2"
-    assert "--mask" in capsys.readouterr().err
+    assert "--mask-image" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------ the others

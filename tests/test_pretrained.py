@@ -93,7 +93,7 @@ def test_it_paints_what_diffusers_own_pipeline_paints(tmp_path):
     expected = theirs(example_image=exemplar, image=image, mask_image=hole, latents=noise,
                       num_inference_steps=6, guidance_scale=5, output_type="pt",
                       generator=torch.Generator().manual_seed(3)).images
-    found = ours.paint(image, hole, exemplar, noise, 5, 6,
+    found = ours.paint(exemplar, image, hole, noise, 6, 5,
                        generator=torch.Generator().manual_seed(3))
     assert expected.std() > 0
     torch.testing.assert_close(found / 2 + .5, expected, atol=1e-4, rtol=0)
@@ -112,7 +112,8 @@ def test_half_precision(tmp_path, dtype, spelt):
 
 def test_half_precision_edits_a_picture(tmp_path, question):
     published(tmp_path)
-    image = load(tmp_path, torch_dtype=torch.bfloat16)(**question, steps=2).images[0]
+    pipe = load(tmp_path, torch_dtype=torch.bfloat16)
+    image = pipe(**question, num_inference_steps=2).images[0]
     assert image.size == (120, 80)
 
 
@@ -293,11 +294,12 @@ def objecting(folder, objects):
 def test_what_the_checker_objects_to_is_black_and_told(tmp_path, question, objects):
     objecting(tmp_path, objects)
     pipe = load(tmp_path)
-    out = pipe(**question, steps=2, samples=2, output_type="np", paste=False)
+    out = pipe(**question, num_inference_steps=2, num_images_per_prompt=2,
+               output_type="np", paste=False)
     assert out.nsfw_content_detected == [objects, objects]
     assert all((image == 0).all() == objects for image in out.images)
-    pasted = np.asarray(pipe(**question, steps=2).images[0])
-    source, hole = np.asarray(question["image"]), question["mask"]
+    pasted = np.asarray(pipe(**question, num_inference_steps=2).images[0])
+    source, hole = np.asarray(question["image"]), question["mask_image"]
     np.testing.assert_array_equal(pasted[~hole], source[~hole])
 
 
@@ -305,7 +307,7 @@ def test_the_checker_is_left_out_when_told(tmp_path, question):
     objecting(tmp_path, True)
     pipe = load(tmp_path, safety_checker=None)
     assert pipe.safety_checker is None and pipe.feature_extractor is None
-    out = pipe(**question, steps=2, paste=False, output_type="np")
+    out = pipe(**question, num_inference_steps=2, paste=False, output_type="np")
     assert out.nsfw_content_detected is None and out.images[0].std() > 0
 
 
@@ -314,10 +316,10 @@ def test_the_command_has_the_checker_on_and_can_leave_it_out(tmp_path, picture, 
     hole = np.zeros((80, 120), np.uint8)
     hole[20:50, 60:95] = 255
     picture(80, 120).save(tmp_path / "image.png")
-    picture(20, 20).save(tmp_path / "exemplar.png")
-    Image.fromarray(hole).save(tmp_path / "mask.png")
-    call = ["edit", "--model", str(tmp_path), "--steps", "2"]
-    for name in ("image", "mask", "exemplar", "out"):
+    picture(20, 20).save(tmp_path / "example-image.png")
+    Image.fromarray(hole).save(tmp_path / "mask-image.png")
+    call = ["edit", "--model", str(tmp_path), "--num-inference-steps", "2"]
+    for name in ("example-image", "image", "mask-image", "out"):
         call += [f"--{name}", str(tmp_path / f"{name}.png")]
     cli.main(call)
     assert "the safety checker objected" in capsys.readouterr().out
@@ -343,7 +345,7 @@ def test_a_checker_of_ones_own_is_used(tmp_path, question, checker):
     mine.special_care_embeds_weights.data.fill_(2)
     pipe = load(tmp_path, safety_checker=mine)
     assert pipe.safety_checker is mine and pipe.feature_extractor is not None
-    assert pipe(**question, steps=2).nsfw_content_detected == [True]
+    assert pipe(**question, num_inference_steps=2).nsfw_content_detected == [True]
     extractor = pipe.feature_extractor
     index = {**INDEX, "feature_extractor": [None, None]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
