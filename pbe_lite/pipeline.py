@@ -9,7 +9,7 @@ import inspect
 from dataclasses import dataclass
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
@@ -29,6 +29,8 @@ from pbe_lite.edits import (
     to_output,
     to_unit,
 )
+from pbe_lite.models.autoencoder import PatchCodec
+from pbe_lite.models.exemplar_encoder import ExemplarEncoder
 from pbe_lite.models.loading import LoadingMixin
 from pbe_lite.models.unet import denoise, octaves_of, unet_input
 
@@ -51,10 +53,13 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
     `prediction_type`; `guidance_scale` and `steps` are what a call uses by default.
     `safety_checker`, with its `feature_extractor`, blackens what it objects to."""
 
-    model_cpu_offload_seq = "image_encoder->unet->vae->safety_checker"
+    model_cpu_offload_seq = "image_encoder->unet->vae"
+    # both have weights that are used outside of `forward`, where they would be away
+    _exclude_from_cpu_offload = ["image_encoder", "safety_checker"]
     _optional_components = ["safety_checker", "feature_extractor"]
 
-    def __init__(self, vae, image_encoder, unet, scheduler, guidance_scale=5.0, steps=50,
+    def __init__(self, vae: AutoencoderKL | PatchCodec, image_encoder: ExemplarEncoder,
+                 unet: UNet2DConditionModel, scheduler, guidance_scale=5.0, steps=50,
                  safety_checker=None, feature_extractor=None):
         super().__init__()
         self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet,

@@ -8,6 +8,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from conftest import name_of, randomise
 from diffusers.pipelines.deprecated import paint_by_example as stock_parts
 from PIL import Image
@@ -308,3 +309,71 @@ def test_an_absurd_guidance_is_told(pipe, question):
 def test_bad_arguments_are_named(pipe, question, change, expected):
     with pytest.raises(ValueError, match=f"^{expected}"):
         pipe(**{**question, "num_inference_steps": 2, **change})
+
+
+# ------------------------------------------------------------- what pipelines can do
+
+
+def test_a_pipeline_of_diffusers_becomes_ours(kl_pipe, stock, asked):
+    """The weights are shared, not copied."""
+    ours = PaintByExamplePipeline.from_pipe(stock)
+    ours.set_progress_bar_config(disable=True)
+    for part in ("unet", "vae"):
+        assert getattr(ours, part) is getattr(stock, part)
+    assert ours.image_encoder.proj_out.weight.data_ptr() \
+        == stock.image_encoder.proj_out.weight.data_ptr()
+    assert ours.feature_extractor is stock.feature_extractor
+    call = dict(**asked, num_inference_steps=2, output_type="np")
+    theirs = stock(**call, generator=seeded()).images
+    found = ours(**call, generator=seeded(), context=100, paste=False).images
+    assert_close(found, theirs)
+
+
+def test_a_pipeline_of_the_same_parts(pipe, question):
+    scheduler = diffusers.EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    pipe.register_to_config(guidance_scale=2., steps=3)
+    half = pipe.to(torch.bfloat16)
+    twin = PaintByExamplePipeline.from_pipe(half, scheduler=scheduler)
+    twin.set_progress_bar_config(disable=True)
+    assert twin.scheduler is scheduler and twin.image_encoder is pipe.image_encoder
+    assert twin.unet.dtype == torch.bfloat16 and twin.defaults() == (2., 3)
+    assert twin(**question).images[0].size == (120, 80)
+
+
+@pytest.mark.parametrize("fixture", ["pipe", "kl_pipe"])
+@pytest.mark.parametrize("saving", [
+    "enable_attention_slicing", "enable_vae_slicing", "enable_vae_tiling"])
+def test_less_memory_gives_the_same_pictures(fixture, saving, question, request):
+    pipe = request.getfixturevalue(fixture)
+    call = dict(**question, num_inference_steps=2, num_images_per_prompt=2,
+                output_type="np")
+    before = pipe(**call).images
+    getattr(pipe, saving)()
+    np.testing.assert_allclose(pipe(**call).images, before, atol=1 / 254)
+    getattr(pipe, saving.replace("enable", "disable"))()
+    np.testing.assert_allclose(pipe(**call).images, before, atol=1 / 254)
+
+
+def test_the_vae_is_really_told(kl_pipe):
+    kl_pipe.enable_vae_slicing()
+    kl_pipe.enable_vae_tiling()
+    assert kl_pipe.vae.use_slicing and kl_pipe.vae.use_tiling
+
+
+@pytest.mark.parametrize("fixture", ["pipe", "kl_pipe"])
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_offloaded_weights_come_when_they_are_needed(fixture, offload, question, request):
+    """On one device: where the weights are away they are on "meta", and cannot be used."""
+    pipe = request.getfixturevalue(fixture)
+    call = dict(**question, num_inference_steps=2, output_type="np")
+    before = pipe(**call).images
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device="cpu")
+    else:  # what enable_sequential_cpu_offload does, which asks for a GPU
+        for name in ("vae", "unet"):
+            cpu_offload(getattr(pipe, name), torch.device("cpu"))
+        assert "image_encoder" in pipe._exclude_from_cpu_offload
+        assert pipe.unet.device.type == pipe.vae.device.type == "meta"
+    for _ in range(2):
+        np.testing.assert_array_equal(pipe(**call).images, before)
+    assert pipe._execution_device.type == "cpu"

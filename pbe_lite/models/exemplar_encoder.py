@@ -7,6 +7,7 @@ bottleneck.  State-dict names are those of the published checkpoint.
 """
 
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -99,6 +100,18 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         encoder = cls(config)
         encoder.model.vision_model.load_state_dict(tower.state_dict())
         return encoder
+
+    @classmethod
+    def adopt(cls, encoder):
+        """diffusers' PaintByExampleImageEncoder as one of ours, which shares its weights;
+        one of ours is returned as it is."""
+        if isinstance(encoder, cls):
+            return encoder
+        ours = cls(encoder.config)
+        state = {re.sub("^model[.](?!vision_model)", "model.vision_model.", name): tensor
+                 for name, tensor in encoder.state_dict().items()}
+        ours.load_state_dict(state, assign=True)
+        return ours.to(encoder.device).eval()
 
     @classmethod
     def completed(cls, folder, clip, dtype=torch.float32):

@@ -1,14 +1,17 @@
-"""How a pipeline loads: from a folder or a hub, part by part, and from other pipelines."""
+"""How a pipeline loads, from a folder or a hub, part by part, or from another pipeline; and
+how it does with less memory.
+"""
 
 import torch
 
+from pbe_lite.models.exemplar_encoder import ExemplarEncoder
 from pbe_lite.models.pretrained import read_index, read_parts, read_safety
 from pbe_lite.models.unet import fold_one_token
 from pbe_lite.models.weight_files import read_dtype
 
 
 class LoadingMixin:
-    """`from_pretrained` for the pipeline, which only brings the class."""
+    """What the pipeline has besides painting, under the names that diffusers' have."""
 
     @classmethod
     def from_pretrained(cls, path, torch_dtype=torch.float32, safety_checker=True,
@@ -39,3 +42,40 @@ class LoadingMixin:
         if pipe.image_encoder.tokens == "class":
             fold_one_token(pipe.unet)
         return pipe
+
+    @classmethod
+    def from_pipe(cls, pipeline, **parts):
+        """A pipeline of the parts of another, also of diffusers' own (deprecated) one; no
+        weights are copied.  parts: used in place of its own, as `scheduler`."""
+        parts.setdefault("dtype", read_dtype(parts.pop("torch_dtype", pipeline.dtype)))
+        if "image_encoder" not in parts:
+            parts["image_encoder"] = ExemplarEncoder.adopt(pipeline.image_encoder)
+        return super().from_pipe(pipeline, **parts)
+
+    def enable_attention_slicing(self, slice_size="auto"):
+        """Compute attention a few heads at a time.  diffusers' "auto" takes half of them;
+        where there is but one head, one."""
+        single = self.unet.config.attention_head_dim == 1  # there the number of heads
+        super().enable_attention_slicing(
+            "max" if single and slice_size == "auto" else slice_size)
+
+    def enable_vae_slicing(self):
+        """Encode and decode one picture of a batch at a time; the lite codec, which is
+        small, is left as it is."""
+        self._ask_vae("enable_slicing")
+
+    def disable_vae_slicing(self):
+        """Encode and decode a batch at once again."""
+        self._ask_vae("disable_slicing")
+
+    def enable_vae_tiling(self):
+        """Encode and decode large pictures in overlapping tiles; the lite codec is left as
+        it is."""
+        self._ask_vae("enable_tiling")
+
+    def disable_vae_tiling(self):
+        """Encode and decode pictures whole again."""
+        self._ask_vae("disable_tiling")
+
+    def _ask_vae(self, name):
+        getattr(self.vae, name, lambda: None)()
