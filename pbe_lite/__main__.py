@@ -1,41 +1,27 @@
-"""python -m pbe_lite edit | demo | evaluate | check | check-data | ship: no notebook."""
+"""python -m pbe_lite edit | convert | demo | evaluate | check | check-data | ship."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from PIL import Image
-
 from pbe_lite.config import RUNS, WEIGHTS
+from pbe_lite.edit import add_arguments as add_edit_arguments
+from pbe_lite.edit import edit
 from pbe_lite.environment import check_environment
 from pbe_lite.models.shipping import read_manifest, ship
 
 
 def _pipeline(args):
     from pbe_lite.pipeline import PaintByExamplePipeline
-    checker = not getattr(args, "no_safety_checker", False)
-    return PaintByExamplePipeline.from_pretrained(args.model, safety_checker=checker)
+    return PaintByExamplePipeline.from_pretrained(args.model)
 
 
-def edit(args):
-    """Edit one picture: --example-image, --image, --mask-image (white = hole) -> --out."""
-    from pbe_lite import crop_and_paste
-    if args.out.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
-    image = crop_and_paste.read_image(args.image)
-    mask = crop_and_paste.read_mask(args.mask_image, image.shape[:2])
-    exemplar = crop_and_paste.read_image(args.example_image, "example_image")
-    out = _pipeline(args)(
-        exemplar, image, mask, num_inference_steps=args.num_inference_steps,
-        guidance_scale=args.guidance_scale, seed=args.seed,
-        num_images_per_prompt=args.num_images_per_prompt)
-    if any(out.nsfw_content_detected or ()):
-        print("the safety checker objected to what was painted: that is black now")
-    for i, image in enumerate(out.images):
-        path = args.out if i == 0 else args.out.with_stem(f"{args.out.stem}-{i}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-        print(path)
+def convert(args):
+    """The authors' Lightning checkpoint -> a folder in the published layout."""
+    from pbe_lite.models.convert import convert_checkpoint
+    from pbe_lite.models.weight_files import read_dtype
+    print(convert_checkpoint(args.checkpoint, args.folder,
+                             dtype=args.dtype and read_dtype(args.dtype)))
 
 
 def demo(args):
@@ -96,16 +82,12 @@ def main(argv=None):
         sub.add_argument("--steps", type=int, help="default: as the weights say")
         sub.add_argument("--seed", type=int, default=0)
 
-    sub = command(edit)
-    for name in ("--example-image", "--image", "--mask-image", "--out"):
-        sub.add_argument(name, type=Path, required=True)
-    sub.add_argument("--model", default=WEIGHTS / "final", help="a folder or a hub's name")
-    sub.add_argument("--num-images-per-prompt", type=int, default=1)
-    sub.add_argument("--no-safety-checker", action="store_true",
-                     help="do without the one published with some models")
-    sub.add_argument("--guidance-scale", type=float, help="default: as the weights say")
-    sub.add_argument("--num-inference-steps", type=int, help="default: as the weights say")
-    sub.add_argument("--seed", type=int, default=0)
+    add_edit_arguments(command(edit))
+    sub = command(convert)
+    sub.add_argument("checkpoint", type=Path, help="as model.ckpt, 12.6 GB")
+    sub.add_argument("folder", type=Path, help="a new one")
+    sub.add_argument("--dtype", choices=("float32", "float16", "bfloat16"),
+                     help="default: the checkpoint's")
     sub = command(demo)
     sub.add_argument("--model", default=WEIGHTS / "final")
     sub.add_argument("--pair", type=int, default=0, help="of the benchmark's 400")

@@ -1,13 +1,20 @@
 """The command line: files in, files out, and one line when something is wrong."""
 
+import argparse
 import json
+from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
+import torch
 from conftest import pixels
 from PIL import Image
 
+from pbe_lite import PaintByExamplePipeline
 from pbe_lite import __main__ as cli
+from pbe_lite.edit import add_arguments, choose_device, load_pipeline, output_paths
+from pbe_lite.models.convert import convert_checkpoint
 from pbe_lite.models.shipping import read_manifest
 
 
@@ -69,13 +76,91 @@ def test_several_samples_are_several_files(model, files, capsys):
     assert (pictures[0] != pictures[1]).any() and (pictures[1] != pictures[2]).any()
 
 
+def test_several_exemplars_are_files_with_their_names(model, files, picture, capsys, pipe):
+    picture(20, 20).save(files / "apple.png")
+    picture(20, 30).rotate(90).save(files / "pear.png")
+    call = edit(files, num_images_per_prompt=2, seed=5)
+    at = call.index("--example-image")
+    call[at + 1:at + 2] = [str(files / "apple.png"), str(files / "pear.png")]
+    cli.main(call)
+    names = ["out-apple.png", "out-apple-1.png", "out-pear.png", "out-pear-1.png"]
+    assert capsys.readouterr().out.split() == [str(files / name) for name in names]
+    expected = pixels(pipe(files / "pear.png", files / "image.png",
+                           files / "mask_image.png", num_inference_steps=2, seed=6))[0]
+    found = np.asarray(Image.open(files / "out-pear-1.png")).astype(int)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_exemplars_of_one_name_are_numbered():
+    paths = [Path("a/x.png"), Path("b/x.png")]
+    assert [p.name for v in output_paths(Path("o.png"), paths, 1).values() for p in v] \
+        == ["o-0-x.png", "o-1-x.png"]
+
+
+def test_a_png_holds_what_makes_it_again(model, files, pipe):
+    cli.main(edit(files, seed=3, num_images_per_prompt=2, context=2, dtype="float32",
+                  device="cpu", exemplar_fit="center_crop"))
+    image = Image.open(files / "out-1.png")
+    told = json.loads(image.text["pbe_lite"])
+    assert told["seed"] == 4 and told["guidance_scale"] == 5.0
+    assert told["scheduler"] == "DDIMScheduler" and told["device"] == "cpu"
+    names = ("example_image", "image", "mask_image", "num_inference_steps", "seed",
+             "guidance_scale", "context", "exemplar_fit")
+    again = PaintByExamplePipeline.from_pretrained(told["model"])
+    again.set_progress_bar_config(disable=True)
+    expected = pixels(again(**{name: told[name] for name in names}))[0]
+    assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+
+
+def test_the_precision_is_the_models(model, files):
+    pipe = load_pipeline(parsed(edit(files, dtype="bfloat16", device="cpu")))
+    assert pipe.unet.dtype == pipe.vae.dtype == torch.bfloat16
+
+
+def parsed(call):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(call[1:])
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_told(model, files, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert message(edit(files, device=device)) == \
+        f"error: device: there is no {device} here; try auto or cpu"
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == "mps"
+
+
+def test_help_has_an_example(capsys):
+    assert message(["edit", "--help"]) == "0"
+    out = capsys.readouterr().out
+    assert "example:" in out and "--example-image apple.png pear.png" in out
+
+
+def test_convert_writes_a_folder_that_loads(files, monkeypatch, capsys):
+    made = lightning.write(files / "model.ckpt")
+    narrow = (lightning.NARROW, lightning.NARROW_KL, None)
+    monkeypatch.setattr(convert_checkpoint, "__defaults__", narrow)
+    call = ["convert", str(files / "model.ckpt"), str(files / "new")]
+    cli.main([*call, "--dtype", "float16"])
+    assert capsys.readouterr().out.split() == [str(files / "new")]
+    pipe = PaintByExamplePipeline.from_pretrained(files / "new", torch_dtype="float16")
+    weight = made["unet"].conv_in.weight.half()
+    assert torch.equal(pipe.unet.conv_in.weight, weight)
+    call[1:] = [str(files / "gone.ckpt"), str(files / "other")]
+    assert "no such file" in message(call)
+
+
 @pytest.fixture
 def no_model(monkeypatch):
     """Fails when a model is loaded."""
     def fail(args):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(cli, "_pipeline", fail)
+    monkeypatch.setattr("pbe_lite.edit.load_pipeline", fail)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ how it does with less memory.
 
 import torch
 
+from pbe_lite.config import FULL
+from pbe_lite.models.convert import published_scheduler, read_networks, save_published
 from pbe_lite.models.exemplar_encoder import ExemplarEncoder
 from pbe_lite.models.pretrained import read_index, read_parts, read_safety
 from pbe_lite.models.unet import fold_one_token
@@ -39,9 +41,36 @@ class LoadingMixin:
                               **options)
         pipe = cls(**loaded, **{k: index[k] for k in ("guidance_scale", "steps")
                                 if k in index})
-        if pipe.image_encoder.tokens == "class":
+        if pipe.image_encoder.tokens == "class" and "unet" not in given:
             fold_one_token(pipe.unet)
         return pipe
+
+    @classmethod
+    def from_single_file(cls, path, torch_dtype=torch.float32, preset=FULL, vae=None,
+                         **parts):
+        """Load the authors' Lightning checkpoint, whose weights stay in the file until
+        they are used; `convert_checkpoint` writes them once for all.
+
+        preset, vae: sizes, as of `convert.read_networks`; parts: `scheduler`,
+        `safety_checker` and the like, in place of none.  Raises OSError where the file
+        is no such checkpoint."""
+        networks = dict(read_networks(path, preset, vae))
+        networks["scheduler"] = published_scheduler(preset.noise)
+        pipe = cls(**{**networks, **parts}).to(read_dtype(torch_dtype))
+        fold_one_token(pipe.unet)
+        return pipe
+
+    def save_pretrained(self, folder, layout="diffusers", **options):
+        """Write a folder that `from_pretrained` reads.
+
+        layout: "diffusers" keeps every part as it is; "published" is Paint by Example's
+        own, for other tools, with the PNDM scheduler, and ValueError for a model that
+        is not of the paper's kind.  options: variant, safe_serialization and the like."""
+        if layout not in ("diffusers", "published"):
+            raise ValueError(f"layout must be 'diffusers' or 'published', got {layout!r}")
+        if layout == "published":
+            return save_published(self, folder, **options)
+        return super().save_pretrained(folder, **options)
 
     @classmethod
     def from_pipe(cls, pipeline, **parts):
