@@ -2,16 +2,28 @@
 the results pasted back.  `crop_and_paste` does so with one picture.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from diffusers.utils import BaseOutput
 from PIL import Image
 
 from pbe_lite import crop_and_paste
 from pbe_lite.crop_and_paste import read_image, read_mask
 from pbe_lite.data.augmentation import squash
 from pbe_lite.data.triplets import to_clip, to_signed
+
+
+@dataclass
+class EditOutput(BaseOutput):
+    """`images`: all results, those of one image together, of the source's size (of the
+    model's with `paste=False`).  `nsfw_content_detected`: for each whether the safety
+    checker objected, and what was painted is black; None without a checker."""
+
+    images: list
+    nsfw_content_detected: list = None
 
 
 class Edit(NamedTuple):

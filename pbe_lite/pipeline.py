@@ -6,11 +6,9 @@ back with a feathered edge, so that pixels outside the hole stay exactly as they
 """
 
 import inspect
-from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
@@ -22,6 +20,7 @@ from pbe_lite.arguments import (
     merge_callbacks,
 )
 from pbe_lite.edits import (
+    EditOutput,
     model_squares,
     paste_squares,
     read_edits,
@@ -33,16 +32,6 @@ from pbe_lite.models.autoencoder import PatchCodec
 from pbe_lite.models.exemplar_encoder import ExemplarEncoder
 from pbe_lite.models.loading import LoadingMixin
 from pbe_lite.models.unet import denoise, octaves_of, unet_input
-
-
-@dataclass
-class EditOutput(BaseOutput):
-    """`images`: all results, those of one image together, of the source's size (of the
-    model's with `paste=False`).  `nsfw_content_detected`: for each whether the safety
-    checker objected, and what was painted is black; None without a checker."""
-
-    images: list
-    nsfw_content_detected: list = None
 
 
 class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
