@@ -23,8 +23,8 @@ class LoadingMixin:
 
         A folder under `data/weights` holds no `vae`: its codec and its frozen CLIP tower
         lie in the folders beside it, once for all; `save_pretrained` writes them all.
-        torch_dtype (or dtype): float32, float16, bfloat16, or its name; `safety_checker`: True for
-        the one published with the model, if it has one, None for none, or your own;
+        torch_dtype, or dtype: float32, float16 or bfloat16, or its name;
+        `safety_checker`: True for the one published with the model, if it has one, None for none, or your own;
         `use_safetensors`: False for .bin files where there are both.  options: `unet`,
         `vae`, `image_encoder` or `scheduler`, to be used in place of the model's; and
         variant, revision, cache_dir, token and the like for the hub.
