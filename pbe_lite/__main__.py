@@ -1,4 +1,4 @@
-"""python -m pbe_lite edit | demo | evaluate | check | check-data | ship: no notebook.
+"""python -m pbe_lite edit | convert | demo | evaluate | check | check-data | ship.
 
 Each command imports what it needs: `check` runs where all of it is missing.
 """
@@ -9,37 +9,23 @@ import sys
 from pathlib import Path
 
 from pbe_lite.config import RUNS, WEIGHTS
+from pbe_lite.edit import add_arguments as add_edit_arguments
+from pbe_lite.edit import edit
 from pbe_lite.environment import check_environment
 from pbe_lite.errors import one_line
 
 
 def _pipeline(args):
     from pbe_lite.pipeline import PaintByExamplePipeline
-    checker = not getattr(args, "no_safety_checker", False)
-    return PaintByExamplePipeline.from_pretrained(args.model, safety_checker=checker)
+    return PaintByExamplePipeline.from_pretrained(args.model)
 
 
-def edit(args):
-    """Edit one picture: --image, --mask (white = hole), --exemplar -> --out."""
-    from PIL import Image
-
-    from pbe_lite.data.reading import read_image, read_mask
-
-    if args.out.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    image = read_image(args.image)
-    mask = read_mask(args.mask, image.shape[:2])
-    exemplar = read_image(args.exemplar, "exemplar")
-    out = _pipeline(args)(
-        image=image, mask=mask, exemplar=exemplar, steps=args.steps,
-        guidance_scale=args.guidance, seed=args.seed, samples=args.samples)
-    if any(out.nsfw_content_detected or ()):
-        print("the safety checker objected to what was painted: that is black now")
-    for i, image in enumerate(out.images):
-        path = args.out if i == 0 else args.out.with_stem(f"{args.out.stem}-{i}")
-        image.save(path)
-        print(path)
+def convert(args):
+    """The authors' Lightning checkpoint -> a folder in the published layout."""
+    from pbe_lite.models.convert import convert_checkpoint
+    from pbe_lite.models.weight_files import read_dtype
+    print(convert_checkpoint(args.checkpoint, args.folder,
+                             dtype=args.dtype and read_dtype(args.dtype)))
 
 
 def demo(args):
@@ -47,8 +33,7 @@ def demo(args):
     from pbe_lite.evaluation.benchmark import make_pair
     from pbe_lite.plots import strip
     pair, pipe = make_pair(args.pair), _pipeline(args)
-    out = pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar,
-               seed=args.seed).images[0]
+    out = pipe(pair.exemplar, pair.source.image, pair.hole, seed=args.seed).images[0]
     path = RUNS / "demo.png"
     path.parent.mkdir(exist_ok=True)
     strip([pair.source.image, pair.hole, pair.exemplar, out],
@@ -108,14 +93,12 @@ def main(argv=None):
         sub.add_argument("--steps", type=int, help="default: as the weights say")
         sub.add_argument("--seed", type=int, default=0)
 
-    sub = command(edit)
-    for name in ("--image", "--mask", "--exemplar", "--out"):
-        sub.add_argument(name, type=Path, required=True)
-    sub.add_argument("--model", default=WEIGHTS / "final", help="a folder or a hub's name")
-    sub.add_argument("--samples", type=int, default=1)
-    sub.add_argument("--no-safety-checker", action="store_true",
-                     help="do without the one published with some models")
-    sampling(sub)
+    add_edit_arguments(command(edit))
+    sub = command(convert)
+    sub.add_argument("checkpoint", type=Path, help="as model.ckpt, 12.6 GB")
+    sub.add_argument("folder", type=Path, help="a new one")
+    sub.add_argument("--dtype", choices=("float32", "float16", "bfloat16"),
+                     help="default: the checkpoint's")
     sub = command(demo)
     sub.add_argument("--model", default=WEIGHTS / "final")
     sub.add_argument("--pair", type=int, default=0, help="of the benchmark's 400")

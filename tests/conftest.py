@@ -131,6 +131,11 @@ def vision_config():
         **TINY.clip["vision_config"], projection_dim=32, tokens=tokens)
 
 
+def pixels(out):
+    """The results of a call, PIL images, as arrays (H, W, 3) uint8."""
+    return [np.asarray(image) for image in out.images]
+
+
 def quiet(pipe):
     pipe.set_progress_bar_config(disable=True)
     for model in (pipe.vae, pipe.image_encoder, pipe.unet):
@@ -176,7 +181,8 @@ def question(picture):
     """image (80 x 120), its hole, an exemplar."""
     hole = np.zeros((80, 120), bool)
     hole[20:50, 60:95] = True
-    return {"image": picture(80, 120), "mask": hole, "exemplar": picture(33, 21)}
+    return {"example_image": picture(33, 21), "image": picture(80, 120),
+            "mask_image": hole}
 
 
 def folder_of(records):

@@ -1,8 +1,9 @@
 """Folders as they were published, built tiny: names of files, classes and tensors.
 
-`published` is Fantasy-Studio/Paint-by-Example as diffusers 0.11 converted it in December
-2022; `stable_diffusion` is any Stable Diffusion 1.x, four-channel or inpainting.  Configs
-and names follow those files; sizes are the tests'."""
+`published` is Fantasy-Studio/Paint-by-Example as the hub has it: converted by diffusers
+0.10 in November 2022, .bin files only, no safety checker although a feature extractor;
+`stable_diffusion` is any Stable Diffusion 1.x, four-channel or inpainting.  Configs and
+names follow those files; sizes are the tests'."""
 
 import json
 import re
@@ -18,28 +19,29 @@ from pbe_lite.models.exemplar_encoder import ExemplarEncoder
 
 INDEX = {
     "_class_name": "PaintByExamplePipeline",
-    "_diffusers_version": "0.11.0.dev0",
+    "_diffusers_version": "0.10.0.dev0",
     "feature_extractor": ["transformers", "CLIPFeatureExtractor"],
     "image_encoder": ["paint_by_example", "PaintByExampleImageEncoder"],
     "requires_safety_checker": False,
-    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "safety_checker": [None, None],
     "scheduler": ["diffusers", "PNDMScheduler"],
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
+CHECKER = {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
 SD_INDEX = {**{k: v for k, v in INDEX.items() if k != "image_encoder"},
-            "_class_name": "StableDiffusionPipeline",
+            "_class_name": "StableDiffusionPipeline", **CHECKER,
             "text_encoder": ["transformers", "CLIPTextModel"],
             "tokenizer": ["transformers", "CLIPTokenizer"]}
 SCHEDULER = {
-    "_class_name": "PNDMScheduler", "_diffusers_version": "0.11.0.dev0",
+    "_class_name": "PNDMScheduler", "_diffusers_version": "0.10.0.dev0",
     "beta_end": .012, "beta_schedule": "scaled_linear", "beta_start": .00085,
     "clip_sample": False, "num_train_timesteps": 1000, "prediction_type": "epsilon",
     "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1,
     "trained_betas": None,
 }
 UNET = {
-    "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.11.0.dev0",
+    "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.10.0.dev0",
     "act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280],
     "center_input_sample": False, "cross_attention_dim": 768,
     "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
@@ -51,7 +53,7 @@ UNET = {
     "use_linear_projection": False,
 }
 VAE = {
-    "_class_name": "AutoencoderKL", "_diffusers_version": "0.11.0.dev0", "act_fn": "silu",
+    "_class_name": "AutoencoderKL", "_diffusers_version": "0.10.0.dev0", "act_fn": "silu",
     "block_out_channels": [128, 256, 512, 512],
     "down_block_types": ["DownEncoderBlock2D"] * 4, "in_channels": 3, "latent_channels": 4,
     "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3, "sample_size": 512,
@@ -142,8 +144,9 @@ def _shared(folder, index, made, safetensors):
     write(folder / "unet", unet, made["unet"].state_dict(), net, safetensors)
     write(folder / "vae", TINY_VAE, old_vae_names(made["vae"].state_dict()), net,
           safetensors)
-    write(folder / "safety_checker", TINY_CHECKER, old_clip_names(
-        made["safety_checker"].state_dict(), "vision_model."), "model", safetensors)
+    if index["safety_checker"][0]:
+        write(folder / "safety_checker", TINY_CHECKER, old_clip_names(
+            made["safety_checker"].state_dict(), "vision_model."), "model", safetensors)
     for part, config, name in (
             ("scheduler", SCHEDULER, "scheduler_config.json"),
             ("feature_extractor", {**EXTRACTOR, "crop_size": 16, "size": 16},
@@ -152,10 +155,12 @@ def _shared(folder, index, made, safetensors):
         (folder / part / name).write_text(json.dumps(config))
 
 
-def published(folder, safetensors=False):
-    """Write a tiny Paint by Example model as published; returns its parts."""
+def published(folder, safetensors=False, checker=False):
+    """Write a tiny Paint by Example model as published; returns its parts.
+
+    checker: with Stable Diffusion's safety checker, as some copies of the model have."""
     made = parts()
-    _shared(folder, INDEX, made, safetensors)
+    _shared(folder, {**INDEX, **CHECKER} if checker else INDEX, made, safetensors)
     state = made["image_encoder"].state_dict()
     count = state["model.vision_model.embeddings.position_embedding.weight"].shape[0]
     ids = {"model.vision_model.embeddings.position_ids": torch.arange(count)[None]}

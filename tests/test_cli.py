@@ -1,16 +1,23 @@
 """The command line: files in, files out, and one line when something is wrong."""
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
+import torch
+from conftest import pixels
 from PIL import Image
 
+from pbe_lite import PaintByExamplePipeline
 from pbe_lite import __main__ as cli
+from pbe_lite.edit import add_arguments, choose_device, load_pipeline, output_paths
+from pbe_lite.models.convert import convert_checkpoint
 from pbe_lite.models.shipping import read_manifest
 
 
@@ -22,20 +29,21 @@ def model(pipe, tmp_path):
 
 @pytest.fixture
 def files(tmp_path, picture):
-    """image.png (90 x 70), mask.png, exemplar.png."""
+    """image.png (90 x 70), mask_image.png, example_image.png."""
     hole = np.zeros((90, 70), np.uint8)
     hole[30:60, 20:50] = 255
     picture(90, 70).save(tmp_path / "image.png")
-    Image.fromarray(hole).save(tmp_path / "mask.png")
-    picture(20, 30).save(tmp_path / "exemplar.png")
+    Image.fromarray(hole).save(tmp_path / "mask_image.png")
+    picture(20, 30).save(tmp_path / "example_image.png")
     return tmp_path
 
 
 def edit(folder, **changes):
-    names = ("image", "mask", "exemplar", "out")
+    names = ("example_image", "image", "mask_image", "out")
     options = {name: folder / f"{name}.png" for name in names}
-    options |= {"model": folder / "model", "steps": 2, **changes}
-    return ["edit", *(str(v) for k, value in options.items() for v in (f"--{k}", value))]
+    options |= {"model": folder / "model", "num_inference_steps": 2, **changes}
+    return ["edit", *(str(v) for k, value in options.items()
+                      for v in (f"--{k.replace('_', '-')}", value))]
 
 
 def message(arguments):
@@ -49,24 +57,104 @@ def message(arguments):
 
 
 def test_edit_writes_what_the_pipeline_paints(model, files, pipe, capsys):
-    cli.main(edit(files, seed=3, guidance=2, out=files / "new" / "out.png"))
+    cli.main(edit(files, seed=3, guidance_scale=2, out=files / "new" / "out.png"))
     assert capsys.readouterr().out.split() == [str(files / "new" / "out.png")]
     found = np.asarray(Image.open(files / "new" / "out.png"))
-    expected = pipe(image=files / "image.png", mask=files / "mask.png",
-                    exemplar=files / "exemplar.png", steps=2, seed=3, guidance_scale=2.,
-                    output_type="np").images[0]
+    expected = pixels(pipe(
+        image=files / "image.png", mask_image=files / "mask_image.png", seed=3,
+        example_image=files / "example_image.png", num_inference_steps=2,
+        guidance_scale=2.))[0]
     assert np.abs(found.astype(int) - expected).max() <= 1
-    image, hole = (np.asarray(Image.open(files / f"{n}.png")) for n in ("image", "mask"))
+    image, hole = (np.asarray(Image.open(files / f"{n}.png"))
+                   for n in ("image", "mask_image"))
     np.testing.assert_array_equal(found[hole == 0], image[hole == 0])
     assert (found[hole > 0] != image[hole > 0]).any()
 
 
 def test_several_samples_are_several_files(model, files, capsys):
-    cli.main(edit(files, samples=3))
+    cli.main(edit(files, num_images_per_prompt=3))
     paths = [files / name for name in ("out.png", "out-1.png", "out-2.png")]
     assert capsys.readouterr().out.split() == list(map(str, paths))
     pictures = [np.asarray(Image.open(path)) for path in paths]
     assert (pictures[0] != pictures[1]).any() and (pictures[1] != pictures[2]).any()
+
+
+def test_several_exemplars_are_files_with_their_names(model, files, picture, capsys, pipe):
+    picture(20, 20).save(files / "apple.png")
+    picture(20, 30).rotate(90).save(files / "pear.png")
+    call = edit(files, num_images_per_prompt=2, seed=5)
+    at = call.index("--example-image")
+    call[at + 1:at + 2] = [str(files / "apple.png"), str(files / "pear.png")]
+    cli.main(call)
+    names = ["out-apple.png", "out-apple-1.png", "out-pear.png", "out-pear-1.png"]
+    assert capsys.readouterr().out.split() == [str(files / name) for name in names]
+    expected = pixels(pipe(files / "pear.png", files / "image.png",
+                           files / "mask_image.png", num_inference_steps=2, seed=6))[0]
+    found = np.asarray(Image.open(files / "out-pear-1.png")).astype(int)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_exemplars_of_one_name_are_numbered():
+    paths = [Path("a/x.png"), Path("b/x.png")]
+    assert [p.name for v in output_paths(Path("o.png"), paths, 1).values() for p in v] \
+        == ["o-0-x.png", "o-1-x.png"]
+
+
+def test_a_png_holds_what_makes_it_again(model, files, pipe):
+    cli.main(edit(files, seed=3, num_images_per_prompt=2, context=2, dtype="float32",
+                  device="cpu", exemplar_fit="center_crop"))
+    image = Image.open(files / "out-1.png")
+    told = json.loads(image.text["pbe_lite"])
+    assert told["seed"] == 4 and told["guidance_scale"] == 5.0
+    assert told["scheduler"] == "DDIMScheduler" and told["device"] == "cpu"
+    names = ("example_image", "image", "mask_image", "num_inference_steps", "seed",
+             "guidance_scale", "context", "exemplar_fit")
+    again = PaintByExamplePipeline.from_pretrained(told["model"])
+    again.set_progress_bar_config(disable=True)
+    expected = pixels(again(**{name: told[name] for name in names}))[0]
+    assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+
+
+def test_the_precision_is_the_models(model, files):
+    pipe = load_pipeline(parsed(edit(files, dtype="bfloat16", device="cpu")))
+    assert pipe.unet.dtype == pipe.vae.dtype == torch.bfloat16
+
+
+def parsed(call):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(call[1:])
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_told(model, files, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert message(edit(files, device=device)) == \
+        f"error: device: there is no {device} here; try auto or cpu"
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == "mps"
+
+
+def test_help_has_an_example(capsys):
+    assert message(["edit", "--help"]) == "0"
+    out = capsys.readouterr().out
+    assert "example:" in out and "--example-image apple.png pear.png" in out
+
+
+def test_convert_writes_a_folder_that_loads(files, monkeypatch, capsys):
+    made = lightning.write(files / "model.ckpt")
+    narrow = (lightning.NARROW, lightning.NARROW_KL, None)
+    monkeypatch.setattr(convert_checkpoint, "__defaults__", narrow)
+    call = ["convert", str(files / "model.ckpt"), str(files / "new")]
+    cli.main([*call, "--dtype", "float16"])
+    assert capsys.readouterr().out.split() == [str(files / "new")]
+    pipe = PaintByExamplePipeline.from_pretrained(files / "new", torch_dtype="float16")
+    weight = made["unet"].conv_in.weight.half()
+    assert torch.equal(pipe.unet.conv_in.weight, weight)
+    call[1:] = [str(files / "gone.ckpt"), str(files / "other")]
+    assert "no such file" in message(call)
 
 
 @pytest.fixture
@@ -75,19 +163,21 @@ def no_model(monkeypatch):
     def fail(args):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(cli, "_pipeline", fail)
+    monkeypatch.setattr("pbe_lite.edit.load_pipeline", fail)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("mask", np.zeros((90, 70), np.uint8), "error: mask is empty"),
-        ("mask", np.full((90, 70), 255, np.uint8), "error: mask covers the whole image"),
-        ("mask", np.eye(70, dtype=np.uint8), "error: mask must have the image's size"),
-        ("mask", b"no picture", "error: mask: cannot read"),
+        ("mask_image", np.zeros((90, 70), np.uint8), "error: mask_image is empty"),
+        ("mask_image", np.full((90, 70), 255, np.uint8),
+         "error: mask_image covers the whole image"),
+        ("mask_image", np.eye(70, dtype=np.uint8),
+         "error: mask_image must have the image's size"),
+        ("mask_image", b"no picture", "error: mask_image: cannot read"),
         ("image", b"", "error: image: cannot read"),
-        ("exemplar", b"no picture", "error: exemplar: cannot read"),
-        ("exemplar", None, "error: exemplar: no file"),
+        ("example_image", b"no picture", "error: example_image: cannot read"),
+        ("example_image", None, "error: example_image: no file"),
     ],
 )
 def test_bad_files_are_named_before_a_model_is_loaded(
@@ -109,9 +199,12 @@ def test_a_name_that_is_no_picture_is_told_before_a_model_is_loaded(files, no_mo
 
 
 def test_bad_numbers_are_named(model, files):
-    assert message(edit(files, steps=0)).startswith("error: steps must be")
-    assert message(edit(files, samples=0)).startswith("error: samples must be")
-    assert message(edit(files, guidance="nan")).startswith("error: guidance_scale must be")
+    assert message(edit(files, num_inference_steps=0)).startswith(
+        "error: num_inference_steps must be")
+    assert message(edit(files, num_images_per_prompt=0)).startswith(
+        "error: num_images_per_prompt must be")
+    assert message(edit(files, guidance_scale="nan")).startswith(
+        "error: guidance_scale must be")
 
 
 def test_a_missing_model_is_one_line(files):
@@ -120,7 +213,7 @@ def test_a_missing_model_is_one_line(files):
 
 def test_a_missing_argument_is_named(files, capsys):
     assert message(["edit", "--image", str(files / "image.png")]) == "2"
-    assert "--mask" in capsys.readouterr().err
+    assert "--mask-image" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------ the others

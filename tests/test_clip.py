@@ -143,13 +143,33 @@ def test_embed_crops_squashes_and_normalises(tiny_clip, tiny):
 def test_saved_and_loaded_it_is_the_same(weights):
     model, tokenizer = clip.load_clip(weights / "clip")
     assert not model.training and model.dtype == torch.float32
-    assert clip.load_clip(weights / "clip")[0] is model  # kept, not read again
     fresh = build_tokenizer(12, object_names())
     assert tokenizer.get_vocab() == fresh.get_vocab()
     texts = list(map(caption, object_names()[:20])) + [""]
     for part in ("input_ids", "attention_mask"):
         assert torch.equal(tokenize(tokenizer, texts)[part], tokenize(fresh, texts)[part])
     assert tokenizer.model_max_length == 12
+
+
+def test_every_caller_gets_a_frozen_copy_of_its_own(weights, monkeypatch):
+    first, _ = clip.load_clip(weights / "clip")
+    assert not any(p.requires_grad for p in first.parameters())
+    monkeypatch.setattr(clip.CLIPModel, "from_pretrained", None)  # kept, not read again
+    before = {k: v.clone() for k, v in first.state_dict().items()}
+    first.train().requires_grad_(True).to(torch.float64)
+    first.logit_scale.data.fill_(7)
+    second, _ = clip.load_clip(str(weights / "clip"))
+    assert not second.training and second.dtype == torch.float32
+    assert not any(p.requires_grad for p in second.parameters())
+    after = second.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+
+
+def test_building_and_moving_the_prior_leaves_the_clip_alone(objective, weights):
+    prior = objective("prior").to(torch.float64)
+    assert prior.text.dtype == torch.float64
+    model, _ = clip.load_clip(weights / "clip")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 def test_the_shipped_clip_names_unseen_scenes():

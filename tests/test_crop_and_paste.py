@@ -165,7 +165,7 @@ def test_unreadable_files_are_named(tmp_path):
     for path in damaged_files(tmp_path):
         with pytest.raises(ValueError, match=f"^image: cannot read .*{path.name}"):
             read_image(path)
-        with pytest.raises(ValueError, match=f"^mask: cannot read .*{path.name}"):
+        with pytest.raises(ValueError, match=f"^mask_image: cannot read .*{path.name}"):
             read_mask(str(path), (40, 40))
 
 
@@ -229,7 +229,7 @@ def test_a_mask_one_pixel_high_or_wide_keeps_its_shape():
     ids=name_of,
 )
 def test_a_bad_mask_is_named_and_what_is_wrong_with_it(value, expected):
-    with pytest.raises(ValueError, match=f"^mask.*{expected}"):
+    with pytest.raises(ValueError, match=f"^mask_image.*{expected}"):
         read_mask(value, (4, 4))
 
 

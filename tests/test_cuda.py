@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from conftest import folder_of
+from conftest import folder_of, pixels
 from layouts import published
 from test_scale import plain_descent
 
@@ -119,17 +119,17 @@ def test_the_command_is_stopped_resumed_and_its_model_edits(records, tmp_path, q
     state = load_newest(out)
     assert state["step"] == 100 and state["history"][-1][1] < state["history"][0][1]
     pipe = PaintByExamplePipeline.from_pretrained(out / "weights").to("cuda")
-    found, hole = pipe(**question, output_type="np"), question["mask"]
-    assert (found.images[0][~hole] == np.array(question["image"])[~hole]).all()
+    (found,), hole = pixels(pipe(**question)), question["mask_image"]
+    assert (found[~hole] == np.array(question["image"])[~hole]).all()
 
 
 def test_the_gpu_paints_what_the_cpu_paints(question):
     """The shipped model: same seed, same picture; 16 bits change it by little."""
     load = lambda kind: PaintByExamplePipeline.from_pretrained(
         WEIGHTS / "final", torch_dtype=kind)
-    paint = lambda pipe: pipe(**question, output_type="np", samples=2).images
+    paint = lambda pipe: pixels(pipe(**question, num_images_per_prompt=2))
     cpu = paint(load(torch.float32))
-    hole, source = question["mask"], np.array(question["image"])
+    hole, source = question["mask_image"], np.array(question["image"])
     for kind, mean, most in ((torch.float32, .5, 8), (torch.float16, .5, 8),
                              (torch.bfloat16, 2, 32)):
         gpu = paint(load(kind).to("cuda"))
@@ -141,13 +141,13 @@ def test_the_gpu_paints_what_the_cpu_paints(question):
 
 
 def test_a_published_folder_is_used_in_half_precision(tmp_path, question):
-    published(tmp_path)
+    published(tmp_path, checker=True)
     pipe = PaintByExamplePipeline.from_pretrained(
         tmp_path, torch_dtype=torch.float16).to("cuda")
-    found = pipe(**question, steps=3, samples=2, output_type="np")
+    found = pipe(**question, num_inference_steps=3, num_images_per_prompt=2)
     assert len(found.images) == 2 and len(found.nsfw_content_detected) == 2
-    hole, source = question["mask"], np.array(question["image"])
-    assert all((image[~hole] == source[~hole]).all() for image in found.images)
+    hole, source = question["mask_image"], np.array(question["image"])
+    assert all((image[~hole] == source[~hole]).all() for image in pixels(found))
     assert pipe.unet.dtype == torch.float16 and pipe.unet.device.type == "cuda"
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import pixels
 from PIL import Image
 
 from pbe_lite.config import DATA, RESULTS
@@ -275,10 +276,11 @@ def test_the_models_answers_are_pasted_back_and_do_not_depend_on_the_batch(pipe)
 def test_an_answer_is_the_pipelines_own(pipe):
     pair = make_pair(2, 64)
     raw, pasted = paint_pairs(pipe, [pair], 3., steps=2, seed=4)
-    call = dict(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar, steps=2,
-                guidance_scale=3., seed=4, context=100, output_type="np")
-    assert np.abs(pipe(**call, paste=False).images[0].astype(int) - raw[0]).max() <= 1
-    assert np.abs(pipe(**call).images[0].astype(int) - pasted[0]).max() <= 1
+    call = dict(image=pair.source.image, mask_image=pair.hole, guidance_scale=3., seed=4,
+                example_image=pair.exemplar, num_inference_steps=2, context=100)
+    found = pixels(pipe(**call, paste=False))[0]
+    assert np.abs(found.astype(int) - raw[0]).max() <= 1
+    assert np.abs(pixels(pipe(**call))[0].astype(int) - pasted[0]).max() <= 1
 
 
 def test_the_json_is_what_the_readme_promises(pipe, tmp_path):

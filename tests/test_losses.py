@@ -386,7 +386,7 @@ def test_an_exported_arm_is_the_pipeline_that_was_trained(
     torch.testing.assert_close(pipe.encode(batch["image"]), built.encode(batch["image"]))
     hole = np.zeros((64, 64), bool)
     hole[10:30, 10:30] = True
-    out = pipe(image=picture(64, 64), mask=hole, exemplar=picture(16, 16), steps=2)
+    out = pipe(picture(16, 16), picture(64, 64), hole, num_inference_steps=2)
     assert out.images[0].size == (64, 64)
 
 

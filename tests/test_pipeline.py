@@ -6,7 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from conftest import name_of
+from conftest import name_of, pixels
 from diffusers.pipelines.deprecated import paint_by_example as stock_parts
 from PIL import Image
 
@@ -40,7 +40,7 @@ def squares(pipe, batch=2):
     image = torch.rand(batch, 3, side, side, generator=generator) * 2 - 1
     hole = torch.zeros(batch, 1, side, side)
     hole[:, :, side // 4:side // 2, side // 8:side // 2] = 1
-    return (image, hole, torch.randn(batch, 3, exemplar, exemplar, generator=generator),
+    return (torch.randn(batch, 3, exemplar, exemplar, generator=generator), image, hole,
             torch.randn(batch, 4, latent, latent, generator=generator))
 
 
@@ -65,8 +65,8 @@ def stock(pipe):
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler"])
 def test_the_raw_decode_equals_diffusers_own(kl_pipe, scheduler, guidance):
     set_scheduler(kl_pipe, scheduler)
-    image, hole, exemplar, noise = squares(kl_pipe, 1)
-    ours = kl_pipe.paint(image, hole, exemplar, noise, guidance, steps=6,
+    exemplar, image, hole, noise = squares(kl_pipe, 1)
+    ours = kl_pipe.paint(exemplar, image, hole, noise, 6, guidance,
                          generator=torch.Generator().manual_seed(3))
     theirs = stock(kl_pipe)(
         example_image=exemplar, image=image, mask_image=hole, latents=noise,
@@ -81,8 +81,9 @@ def test_the_whole_call_equals_diffusers_own(kl_pipe, picture):
     image, exemplar = picture(32, 32), picture(16, 16)
     hole = np.zeros((32, 32), bool)
     hole[8:20, 10:26] = True
-    ours = kl_pipe(image=image, mask=hole, exemplar=exemplar, steps=4, seed=11, context=100,
-                   paste=False, output_type="np").images[0]
+    ours = pixels(kl_pipe(
+        exemplar, image, hole, num_inference_steps=4, latents=kl_pipe.noise([11]),
+        generator=torch.Generator().manual_seed(11), context=100, paste=False))[0]
     theirs = stock(kl_pipe)(
         example_image=to_clip(np.asarray(exemplar))[None], image=image,
         mask_image=Image.fromarray(hole.astype(np.uint8) * 255),
@@ -95,7 +96,7 @@ def test_the_whole_call_equals_diffusers_own(kl_pipe, picture):
 
 
 def test_guidance_is_the_formula(pipe):
-    image, hole, exemplar, noise = squares(pipe, 1)
+    exemplar, image, hole, noise = squares(pipe, 1)
     seen = []
 
     class Recorder(torch.nn.Module):
@@ -110,7 +111,7 @@ def test_guidance_is_the_formula(pipe):
     step = pipe.scheduler.step
     predicted = []
     pipe.scheduler.step = lambda out, *a, **k: predicted.append(out) or step(out, *a, **k)
-    pipe.paint(image, hole, exemplar, noise, guidance_scale=3, steps=2)
+    pipe.paint(exemplar, image, hole, noise, guidance_scale=3, num_inference_steps=2)
     condition, null = pipe.image_encoder(exemplar), pipe.image_encoder.uncond_vector
     x, used = seen[0]
     torch.testing.assert_close(used, torch.cat([null, condition]))
@@ -118,33 +119,33 @@ def test_guidance_is_the_formula(pipe):
     expected = null.mean() + 3 * (condition.mean() - null.mean())
     torch.testing.assert_close(predicted[0], expected.expand(1, 4, 8, 8))
     seen.clear()
-    pipe.paint(image, hole, exemplar, noise, guidance_scale=1, steps=2)
+    pipe.paint(exemplar, image, hole, noise, guidance_scale=1, num_inference_steps=2)
     assert all(len(x) == 1 for x, _ in seen)  # the second half is not computed
 
 
 def test_what_is_in_the_hole_cannot_be_seen(pipe):
-    image, hole, exemplar, noise = squares(pipe)
+    exemplar, image, hole, noise = squares(pipe)
     other = torch.where(hole > 0, -image, image)
-    a, b = (pipe.paint(i, hole, exemplar, noise, steps=3) for i in (image, other))
+    a, b = (pipe.paint(exemplar, i, hole, noise, 3) for i in (image, other))
     torch.testing.assert_close(a, b)
     outside = torch.where(hole > 0, image, -image)
-    assert not torch.allclose(a, pipe.paint(outside, hole, exemplar, noise, steps=3))
+    assert not torch.allclose(a, pipe.paint(exemplar, outside, hole, noise, 3))
 
 
 def test_each_of_a_batch_is_painted_alone(pipe):
     inputs = squares(pipe, 3)
-    together = pipe.paint(*inputs, steps=3)
+    together = pipe.paint(*inputs, num_inference_steps=3)
     for i in range(3):
-        alone = pipe.paint(*(x[i:i + 1] for x in inputs), steps=3)
+        alone = pipe.paint(*(x[i:i + 1] for x in inputs), num_inference_steps=3)
         torch.testing.assert_close(together[i:i + 1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_hole_exemplar_and_noise_all_count(pipe):
     inputs = list(squares(pipe, 1))
-    first = pipe.paint(*inputs, steps=3)
-    for position, other in ((1, inputs[1].flip(-1)), (2, -inputs[2]), (3, -inputs[3])):
+    first = pipe.paint(*inputs, num_inference_steps=3)
+    for position, other in ((0, -inputs[0]), (2, inputs[2].flip(-1)), (3, -inputs[3])):
         changed = [*inputs[:position], other, *inputs[position + 1:]]
-        assert (pipe.paint(*changed, steps=3) - first).abs().max() > 1e-3
+        assert (pipe.paint(*changed, num_inference_steps=3) - first).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("name", "prediction"), [
@@ -152,11 +153,11 @@ def test_hole_exemplar_and_noise_all_count(pipe):
     *((name, "epsilon") for name in FOR_NOISE_ONLY)])
 def test_any_scheduler_paints(pipe, question, name, prediction):
     set_scheduler(pipe, name, prediction_type=prediction)
-    images = [pipe(**question, steps=5, seed=2, paste=False, output_type="np").images[0]
+    images = [pixels(pipe(**question, num_inference_steps=5, seed=2, paste=False))[0]
               for _ in range(2)]
     np.testing.assert_array_equal(*images)  # stochastic or not, and with no state left over
     assert images[0].shape == (64, 64, 3) and images[0].std() > 1
-    moved = pipe(**question, steps=5, seed=3, paste=False, output_type="np").images[0]
+    moved = pixels(pipe(**question, num_inference_steps=5, seed=3, paste=False))[0]
     assert (moved != images[0]).any()
 
 
@@ -177,9 +178,9 @@ def test_schedulers_agree_on_where_they_are_going(pipe):
     for name in ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler",
                  "UniPCMultistepScheduler", "PNDMScheduler"):
         set_scheduler(pipe, name, timestep_spacing="trailing", prediction_type="epsilon")
-        ends.append(pipe.paint(*inputs, guidance_scale=1, steps=100))
+        ends.append(pipe.paint(*inputs, guidance_scale=1, num_inference_steps=100))
     spread = max(float((end - ends[0]).square().mean().sqrt()) for end in ends[1:])
-    different = pipe.paint(*inputs[:3], -inputs[3], guidance_scale=1, steps=20)
+    different = pipe.paint(*inputs[:3], -inputs[3], 20, guidance_scale=1)
     assert spread < .2 * float((different - ends[-1]).square().mean().sqrt())
 
 
@@ -189,10 +190,11 @@ def test_schedulers_agree_on_where_they_are_going(pipe):
 def test_sample_i_is_the_single_call_with_seed_plus_i(pipe, question):
     for scheduler in ("DDIMScheduler", "EulerAncestralDiscreteScheduler"):
         set_scheduler(pipe, scheduler, prediction_type="epsilon")
-        several = pipe(**question, steps=4, seed=7, samples=3, output_type="np").images
+        several = pixels(pipe(**question, num_inference_steps=4, seed=7,
+                              num_images_per_prompt=3))
         assert len(several) == 3
         for i, image in enumerate(several):
-            alone = pipe(**question, steps=4, seed=7 + i, output_type="np").images[0]
+            alone = pixels(pipe(**question, num_inference_steps=4, seed=7 + i))[0]
             assert np.abs(image.astype(int) - alone).max() <= 1
         assert (several[0] != several[1]).any()
 
@@ -200,14 +202,15 @@ def test_sample_i_is_the_single_call_with_seed_plus_i(pipe, question):
 def test_samples_are_single_calls_with_a_vae_that_draws_too(kl_pipe, question):
     with torch.no_grad():  # a posterior wide enough to be seen
         kl_pipe.vae.quant_conv.bias[4:] += 2
-    several = kl_pipe(**question, steps=3, seed=1, samples=2, output_type="np").images
+    several = pixels(kl_pipe(**question, num_inference_steps=3, seed=1,
+                             num_images_per_prompt=2))
     for i, image in enumerate(several):
-        alone = kl_pipe(**question, steps=3, seed=1 + i, output_type="np").images[0]
+        alone = pixels(kl_pipe(**question, num_inference_steps=3, seed=1 + i))[0]
         assert np.abs(image.astype(int) - alone).max() <= 1
 
 
 def test_numpy_seeds_are_seeds(pipe, question):
-    a, b = (pipe(**question, steps=2, seed=s, output_type="np").images[0]
+    a, b = (pixels(pipe(**question, num_inference_steps=2, seed=s))[0]
             for s in (5, np.int64(5)))
     np.testing.assert_array_equal(a, b)
 
@@ -220,29 +223,29 @@ def test_any_size_and_not_a_pixel_changed_outside_the_hole(pipe, picture, shape)
     hole = np.zeros(shape, bool)
     hole[shape[0] // 4:(shape[0] + 1) // 2, shape[1] // 4:(shape[1] + 1) // 2] = True
     assert hole.any() and not hole.all()
-    result = pipe(image=image, mask=hole, exemplar=picture(20, 30), steps=2).images[0]
+    result = pipe(picture(20, 30), image, hole, num_inference_steps=2).images[0]
     assert result.size == shape[::-1] and result.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(result)[~hole], image[~hole])
     assert (np.asarray(result)[hole] != image[hole]).any()
 
 
 def test_every_kind_of_input_gives_the_same(pipe, question, tmp_path):
-    array, hole = np.asarray(question["image"]), question["mask"]
-    exemplar = np.asarray(question["exemplar"])
+    array, hole = np.asarray(question["image"]), question["mask_image"]
+    exemplar = np.asarray(question["example_image"])
     arrays = {"image": array, "mask": hole * np.uint8(255), "exemplar": exemplar}
     for name, a in arrays.items():
         Image.fromarray(a).save(tmp_path / f"{name}.png")
     tensor = lambda a: torch.from_numpy(a.copy()).permute(2, 0, 1)
     path = lambda name: tmp_path / f"{name}.png"
     kinds = [
-        (question["image"], Image.fromarray(hole), question["exemplar"]),
-        (array, hole, exemplar),
-        (tensor(array), torch.from_numpy(hole)[None], tensor(exemplar)),
-        (tensor(array) / 255, torch.from_numpy(hole).float(), tensor(exemplar) / 255),
-        (path("image"), str(path("mask")), path("exemplar")),
-        (array / 255, hole.astype(float), exemplar),
+        (question["example_image"], question["image"], Image.fromarray(hole)),
+        (exemplar, array, hole),
+        (tensor(exemplar), tensor(array), torch.from_numpy(hole)[None]),
+        (tensor(exemplar) / 255, tensor(array) / 255, torch.from_numpy(hole).float()),
+        (path("exemplar"), path("image"), str(path("mask"))),
+        (exemplar, array / 255, hole.astype(float)),
     ]
-    results = [pipe(*kind, steps=2, output_type="np").images[0] for kind in kinds]
+    results = [pixels(pipe(*kind, num_inference_steps=2))[0] for kind in kinds]
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
@@ -250,25 +253,25 @@ def test_every_kind_of_input_gives_the_same(pipe, question, tmp_path):
 def test_inputs_are_left_as_they_were(pipe, question):
     arrays = {k: np.array(v) for k, v in question.items()}
     before = {k: v.copy() for k, v in arrays.items()}
-    pipe(**arrays, steps=2)
+    pipe(**arrays, num_inference_steps=2)
     for k in arrays:
         np.testing.assert_array_equal(arrays[k], before[k])
 
 
 def test_output_types_hold_the_same_picture(pipe, question):
-    pil, array, tensor = (pipe(**question, steps=2, output_type=t).images[0]
+    pil, array, tensor = (pipe(**question, num_inference_steps=2, output_type=t).images[0]
                           for t in ("pil", "np", "pt"))
-    assert isinstance(pil, Image.Image) and array.dtype == np.uint8
-    np.testing.assert_array_equal(np.asarray(pil), array)
+    assert isinstance(pil, Image.Image) and array.dtype == np.float32
+    np.testing.assert_allclose(np.asarray(pil), array * 255, atol=1e-4)
     assert tensor.shape == (3, 80, 120) and tensor.dtype == torch.float32
-    np.testing.assert_allclose(tensor.permute(1, 2, 0) * 255, array, atol=1e-4)
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0), array)
 
 
 def test_pasted_is_the_raw_decode_laid_into_the_hole(pipe, question):
-    raw = pipe(**question, steps=2, paste=False, output_type="np").images[0]
-    pasted = pipe(**question, steps=2, output_type="np").images[0]
+    raw = pixels(pipe(**question, num_inference_steps=2, paste=False))[0]
+    pasted = pixels(pipe(**question, num_inference_steps=2))[0]
     assert raw.shape == (64, 64, 3)
-    image, hole = np.asarray(question["image"]), question["mask"]
+    image, hole = np.asarray(question["image"]), question["mask_image"]
     expected = crop_and_paste.paste(image, raw, hole, crop_and_paste.hole_window(hole, 3))
     np.testing.assert_array_equal(pasted, expected)
 
@@ -276,13 +279,13 @@ def test_pasted_is_the_raw_decode_laid_into_the_hole(pipe, question):
 def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
     seen = {}
 
-    def paint(image, hole, exemplar, noise, *rest):
+    def sample(exemplar, image, hole, latents, *rest):
         seen.update(image=image, hole=hole, exemplar=exemplar)
-        return image
+        return pipe.encode(image)
 
-    monkeypatch.setattr(pipe, "paint", paint)
+    monkeypatch.setattr(pipe, "sample", sample)
     pipe(**question, context=2)
-    image, mask = np.asarray(question["image"]), question["mask"]
+    image, mask = np.asarray(question["image"]), question["mask_image"]
     window = crop_and_paste.hole_window(mask, 2)
     left, top, side = window
     assert side == 70  # twice the hole's longer side
@@ -291,35 +294,41 @@ def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
     assert torch.equal(seen["image"][0], expected)
     share = mask.sum() / side ** 2
     assert seen["hole"].float().mean() == pytest.approx(share, rel=.1)
-    assert torch.equal(seen["exemplar"][0], to_clip(squash(question["exemplar"], 16)))
+    assert torch.equal(seen["exemplar"][0], to_clip(squash(question["example_image"], 16)))
 
 
 def test_a_painter_who_changes_nothing_leaves_the_picture_alone(
         pipe, question, monkeypatch):
-    monkeypatch.setattr(pipe, "paint", lambda image, *rest: image)
+    monkeypatch.setattr(pipe, "sample", lambda exemplar, image, *rest: image)
+    monkeypatch.setattr(pipe, "decode", lambda image: image)
     result = np.asarray(pipe(**question, context=64 / 35).images[0])  # a 64 px window
     np.testing.assert_array_equal(result, np.asarray(question["image"]))
 
 
 def test_a_condition_stands_in_for_the_exemplar(pipe):
-    image, hole, exemplar, noise = squares(pipe)
+    exemplar, image, hole, noise = squares(pipe)
     condition = pipe.image_encoder(exemplar)
-    painted = pipe.paint(image, hole, exemplar, noise, 3.0, 3)
-    assert torch.equal(painted, pipe.paint(image, hole, None, noise, 3.0, 3,
+    painted = pipe.paint(exemplar, image, hole, noise, 3, 3.0)
+    assert torch.equal(painted, pipe.paint(None, image, hole, noise, 3, 3.0,
                                            condition=condition))
-    assert not torch.equal(painted, pipe.paint(image, hole, None, noise, 3.0, 3,
+    assert not torch.equal(painted, pipe.paint(None, image, hole, noise, 3, 3.0,
                                                condition=condition.flip(0)))
 
 
 def test_the_callback_watches_every_step(pipe, question):
     seen = []
-    pipe(**question, steps=4, samples=2, callback=seen.append)
-    assert [s["step"] for s in seen] == [1, 2, 3, 4]
-    assert all(s["steps"] == 4 for s in seen)
-    assert [s["timestep"] for s in seen] == pipe.scheduler.timesteps.tolist()
-    assert all(s["latents"].shape == (2, 4, 8, 8) for s in seen)
-    final = to_bytes(pipe.decode(seen[-1]["latents"]))
-    raw = pipe(**question, steps=4, samples=2, paste=False, output_type="np").images
+
+    def watch(watched, step, timestep, tensors):
+        assert watched is pipe and pipe.num_timesteps == 4
+        seen.append((step, int(timestep), tensors["latents"]))
+
+    call = dict(num_inference_steps=4, num_images_per_prompt=2)
+    pipe(**question, **call, callback_on_step_end=watch)
+    assert [step for step, _, _ in seen] == [0, 1, 2, 3]
+    assert [t for _, t, _ in seen] == pipe.scheduler.timesteps.tolist()
+    assert all(latents.shape == (2, 4, 8, 8) for _, _, latents in seen)
+    final = to_bytes(pipe.decode(seen[-1][2]))
+    raw = pixels(pipe(**question, **call, paste=False))
     np.testing.assert_array_equal(final, raw)
 
 
@@ -339,7 +348,7 @@ def test_saved_and_loaded_it_paints_the_same(
     assert loaded.resolution == pipe.resolution
     assert not any(m.training for m in (loaded.vae, loaded.image_encoder, loaded.unet))
     loaded.set_progress_bar_config(disable=True)
-    a, b = (p(**question, steps=5, output_type="np").images[0] for p in (pipe, loaded))
+    a, b = (pixels(p(**question, num_inference_steps=5))[0] for p in (pipe, loaded))
     assert np.abs(a.astype(int) - b).max() <= 1  # loaded, it attends by the short cut
     again = PaintByExamplePipeline.from_pretrained(str(tmp_path))
     assert torch.equal(again.unet.conv_in.weight, pipe.unet.conv_in.weight)
@@ -353,11 +362,11 @@ def test_weights_bring_their_own_guidance_and_steps(pipe, question, tmp_path):
     loaded.set_progress_bar_config(disable=True)
     parts = {name for name, part in loaded.components.items() if part is not None}
     assert parts == {"vae", "image_encoder", "unet", "scheduler"}
-    image = loaded(**question, callback=seen.append, output_type="np").images[0]
+    image = pixels(loaded(**question, callback=lambda *step: seen.append(step)))[0]
     assert len(seen) == 3
-    given = loaded(**question, guidance_scale=2.5, steps=3, output_type="np").images[0]
+    given = pixels(loaded(**question, guidance_scale=2.5, num_inference_steps=3))[0]
     np.testing.assert_array_equal(image, given)
-    other = loaded(**question, guidance_scale=1, output_type="np").images[0]
+    other = pixels(loaded(**question, guidance_scale=1))[0]
     assert (other != image).any()
 
 
@@ -371,7 +380,7 @@ def test_the_published_layout_loads(kl_pipe, question, tmp_path):
     (tmp_path / "model_index.json").write_text(index)
     loaded = PaintByExamplePipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
-    a, b = (p(**question, steps=2, output_type="np").images[0] for p in (kl_pipe, loaded))
+    a, b = (pixels(p(**question, num_inference_steps=2))[0] for p in (kl_pipe, loaded))
     assert np.abs(a.astype(int) - b).max() <= 1
 
 
@@ -385,8 +394,8 @@ def test_half_precision_files_load_as_float32(pipe, tmp_path):
 
 
 def test_half_precision_paints_nearly_the_same(pipe, question):
-    full = pipe(**question, steps=3, output_type="np").images[0]
-    half = pipe.to(torch.bfloat16)(**question, steps=3, output_type="np").images[0]
+    full = pixels(pipe(**question, num_inference_steps=3))[0]
+    half = pixels(pipe.to(torch.bfloat16)(**question, num_inference_steps=3))[0]
     assert np.abs(full.astype(int) - half).mean() < 4
 
 
@@ -420,22 +429,22 @@ def sleeping(pipe):
         ({"image": "no/such.png"}, "image: no file"),
         ({"image": np.full((80, 120, 3), np.nan)}, "image holds NaN"),
         ({"image": np.zeros((80, 120, 4), np.uint8)}, "image must have shape"),
-        ({"mask": np.eye(80)}, r"mask must have the image's size \(80, 120\)"),
-        ({"mask": np.zeros((80, 120))}, "mask is empty"),
-        ({"mask": np.ones((80, 120))}, "mask covers"),
-        ({"mask": np.full((80, 120), np.nan)}, "mask holds NaN"),
-        ({"mask": {}}, "mask must be"),
-        ({"exemplar": Image.new("RGB", (0, 9))}, "exemplar is empty"),
-        ({"exemplar": np.zeros((0, 4, 3), np.uint8)}, "exemplar is empty"),
-        ({"exemplar": torch.full((3, 4, 4), torch.nan)}, "exemplar holds NaN"),
-        ({"exemplar": 3}, "exemplar must be"),
-        ({"steps": 0}, "steps must be an integer"),
-        ({"steps": 2.5}, "steps must be an integer"),
-        ({"steps": 5000}, "steps must be an integer, 1 to 999"),
+        ({"mask_image": np.eye(80)}, r"mask_image must have the image's size \(80, 120\)"),
+        ({"mask_image": np.zeros((80, 120))}, "mask_image is empty"),
+        ({"mask_image": np.ones((80, 120))}, "mask_image covers"),
+        ({"mask_image": np.full((80, 120), np.nan)}, "mask_image holds NaN"),
+        ({"mask_image": {}}, "mask_image must be"),
+        ({"example_image": Image.new("RGB", (0, 9))}, "example_image is empty"),
+        ({"example_image": np.zeros((0, 4, 3), np.uint8)}, "example_image is empty"),
+        ({"example_image": torch.full((3, 4, 4), torch.nan)}, "example_image holds NaN"),
+        ({"example_image": 3}, "example_image must be"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be an integer"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps must be an integer"),
+        ({"num_inference_steps": 5000}, "num_inference_steps must be an integer, 1 to 999"),
         ({"seed": -1}, "seed must be an integer"),
         ({"seed": 2 ** 70}, "seed must be an integer"),
         ({"seed": None}, "seed must be an integer"),
-        ({"samples": 0}, "samples must be an integer"),
+        ({"num_images_per_prompt": 0}, "num_images_per_prompt must be an integer"),
         ({"guidance_scale": float("nan")}, "guidance_scale must be a finite"),
         ({"guidance_scale": "5"}, "guidance_scale must be a finite"),
         ({"context": .5}, "context must be a finite number >= 1"),

@@ -36,7 +36,8 @@ def test_a_question_holds_arrays_and_the_numbers(question, picture):
     np.testing.assert_array_equal(question.image, np.asarray(picture(80, 120)))
     np.testing.assert_array_equal(question.hole, HOLE)
     assert question.exemplar.size == (21, 33)
-    assert question.options == {"guidance_scale": None, "steps": 4, "seed": 5, "samples": 2}
+    assert question.options == {"guidance_scale": None, "num_inference_steps": 4,
+                                "seed": 5, "num_images_per_prompt": 2}
 
 
 def test_an_empty_and_an_endless_hole_are_refused(picture):
@@ -72,7 +73,7 @@ def test_the_answers_are_the_pipelines_own(pipe, question):
         ["copy-paste"], ["one, seed 5", "one, seed 6"], ["two, seed 5", "two, seed 6"]]
     pasted = copy_paste(question.image, HOLE, question.exemplar)
     np.testing.assert_array_equal(rounds[0][0].image, pasted)
-    direct = pipe(question.image, HOLE, question.exemplar, **question.options).images
+    direct = pipe(question.exemplar, question.image, HOLE, **question.options).images
     for answer, image in zip(rounds[1], direct, strict=True):
         np.testing.assert_array_equal(answer.image, image)
 

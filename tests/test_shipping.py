@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from conftest import pixels
 from safetensors.torch import load_file, save_file
 
 from pbe_lite import PaintByExamplePipeline
@@ -140,9 +141,9 @@ def test_a_shipped_pipeline_paints_nearly_the_same(pipe, tmp_path, shelf, pictur
     shipped.set_progress_bar_config(disable=True)
     hole = np.zeros((64, 64), bool)
     hole[20:40, 20:40] = True
-    call = dict(image=picture(64, 64), mask=hole, exemplar=picture(16, 16), steps=3,
-                output_type="np")
-    a, b = (p(**call).images[0].astype(int) for p in (pipe, shipped))
+    call = dict(image=picture(64, 64), mask_image=hole, example_image=picture(16, 16),
+                num_inference_steps=3)
+    a, b = (pixels(p(**call))[0].astype(int) for p in (pipe, shipped))
     assert 0 < np.abs(a - np.asarray(picture(64, 64))).max()
     assert np.abs(a - b).max() <= 8 and np.abs(a - b).mean() < .5
 

@@ -52,7 +52,8 @@ def test_what_is_set_is_what_is_painted(studio, pipe):
     studio.settings.arms["two"].value = False
     answers = run(studio)[1:]
     assert [(a.arm, a.seed) for a in answers] == [("one", 7), ("one", 8)]
-    direct = pipe(studio.source, studio.painter.mask, studio.picker.exemplar, 2., 3, 7, 2)
+    direct = pipe(studio.picker.exemplar, studio.source, studio.painter.mask,
+                  num_inference_steps=3, guidance_scale=2., seed=7, num_images_per_prompt=2)
     for answer, image in zip(answers, direct.images, strict=True):
         np.testing.assert_array_equal(answer.image, image)
 

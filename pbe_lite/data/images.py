@@ -154,6 +154,11 @@ def to_signed(array):
     return torch.from_numpy(np.array(array)).permute(2, 0, 1) / 127.5 - 1
 
 
+def to_unit(images):
+    """(B, 3, S, S) in [-1, 1] -> (B, S, S, 3) floats in 0..1, a numpy array."""
+    return (images.float().cpu().permute(0, 2, 3, 1) / 2 + .5).clamp(0, 1).numpy()
+
+
 def to_bytes(images):
     """(B, 3, S, S) in [-1, 1] -> (B, S, S, 3) uint8, a numpy array."""
     scaled = (images.float().cpu().permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255)

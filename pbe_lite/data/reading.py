@@ -120,22 +120,22 @@ def read_image(value, argument="image"):
     return np.round(_to_unit(array, argument) * 255).astype(np.uint8)
 
 
-def read_mask(value, shape):
+def read_mask(value, shape, argument="mask_image"):
     """Anything mask-like -> (H, W) bool, True = hole; `shape` is the image's (H, W).
 
     Raises ValueError for another size, for an empty or full mask, and for what is not
     clearly black and white: colours, transparency, a map of labels."""
-    array = _to_array(value, "mask", to_levels)
+    array = _to_array(value, argument, to_levels)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array.squeeze(2 if array.shape[2] == 1 else 0)
     if array.ndim != 2 or array.shape != tuple(shape):
-        raise ValueError(f"mask must have the image's size {tuple(shape)}; "
+        raise ValueError(f"{argument} must have the image's size {tuple(shape)}; "
                          f"got {array.shape}")
     if array.dtype == np.uint8:
-        array = _checked(check_levels, array, "mask")
-    hole = _to_unit(array, "mask") > .5
+        array = _checked(check_levels, array, argument)
+    hole = _to_unit(array, argument) > .5
     if not hole.any():
-        raise ValueError("mask is empty: mark the hole with 1 (or 255)")
+        raise ValueError(f"{argument} is empty: mark the hole with 1 (or 255)")
     if hole.all():
-        raise ValueError("mask covers the whole image: leave some of it, 0 = keep")
+        raise ValueError(f"{argument} covers the whole image: leave some of it, 0 = keep")
     return hole

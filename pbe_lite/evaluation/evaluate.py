@@ -35,8 +35,8 @@ def paint_pairs(pipe, pairs, guidance_scale=None, steps=None, batch_size=25, see
 
     def paint(batch, images, holes, seeds):
         exemplars = torch.stack([to_clip(squash(p.exemplar, size)) for p in batch])
-        return pipe.paint(images, holes, exemplars, pipe.noise(seeds), guidance_scale,
-                          steps)
+        return pipe.paint(exemplars, images, holes, pipe.noise(seeds), steps,
+                          guidance_scale)
 
     return _in_batches(paint, pairs, batch_size, seed)
 

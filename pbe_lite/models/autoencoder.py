@@ -13,6 +13,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 from torch.nn import functional as F
 
@@ -75,6 +76,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.synthesis.bias.copy_(colour)
         return self
 
+    @apply_forward_hook
     def encode(self, x, return_dict=True):
         """x: (B, 3, S, S) in [-1, 1] -> .latent_dist, a distribution without width."""
         mean = self.analysis(x)
@@ -82,6 +84,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         posterior = DiagonalGaussianDistribution(moments, deterministic=True)
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
+    @apply_forward_hook
     def decode(self, z, return_dict=True, generator=None):
         """z: (B, c, h, w) -> .sample: (B, 3, h p, w p), about [-1, 1]."""
         x = self.synthesis(z) + self.detail(z)

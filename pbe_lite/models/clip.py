@@ -4,7 +4,9 @@ It plays CLIP's three parts of the paper in small: the frozen exemplar tower, th
 encoder of the prior, and the judge of the benchmark.
 """
 
+import copy
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -13,6 +15,12 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from pbe_lite.config import WEIGHTS
 from pbe_lite.data.images import crop_box, squash, to_clip
+from pbe_lite.models.weight_files import (
+    check_files,
+    check_finite,
+    check_names,
+    find_weights,
+)
 
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 
@@ -46,11 +54,25 @@ def build_clip(preset, names):
     return CLIPModel(config), tokenizer
 
 
-@lru_cache
 def load_clip(folder=WEIGHTS / "clip"):
-    """The trained lite CLIP in eval mode, float32, and its tokenizer."""
-    model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder)
+    """The trained lite CLIP, frozen, in eval mode and float32, and its tokenizer.
+
+    The file is read once, and every caller gets a copy of its own: what one does to it,
+    as moving it to a GPU, the others do not see.  Raises OSError where the folder holds
+    no CLIP or not all of it."""
+    model, tokenizer = _read_clip(Path(folder))
+    return copy.deepcopy(model), tokenizer
+
+
+@lru_cache
+def _read_clip(folder):
+    check_files(find_weights(folder))
+    model, report = CLIPModel.from_pretrained(folder, dtype=torch.float32,
+                                              output_loading_info=True)
+    check_names(folder, report["missing_keys"], report["unexpected_keys"])
+    check_finite(folder, model)
+    return (model.eval().requires_grad_(False),
+            PreTrainedTokenizerFast.from_pretrained(folder))
 
 
 def tokenize(tokenizer, captions):

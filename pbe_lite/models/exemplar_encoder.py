@@ -7,6 +7,7 @@ bottleneck.  State-dict names are those of the published checkpoint.
 """
 
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from transformers import CLIPPreTrainedModel, CLIPVisionConfig, CLIPVisionModel
 
 from pbe_lite.models.clip import load_clip
+from pbe_lite.models.weight_files import check_files, check_finite, check_names
 
 
 def check_tokens(tokens, patches):
@@ -101,15 +103,30 @@ class ExemplarEncoder(CLIPPreTrainedModel):
         return encoder
 
     @classmethod
+    def adopt(cls, encoder):
+        """diffusers' PaintByExampleImageEncoder as one of ours, which shares its weights;
+        one of ours is returned as it is."""
+        if isinstance(encoder, cls):
+            return encoder
+        ours = cls(encoder.config)
+        state = {re.sub("^model[.](?!vision_model)", "model.vision_model.", name): tensor
+                 for name, tensor in encoder.state_dict().items()}
+        ours.load_state_dict(state, assign=True)
+        return ours.to(encoder.device).eval()
+
+    @classmethod
     def completed(cls, folder, clip, dtype=torch.float32):
         """The encoder of a folder that holds the trained part alone, its tower taken from
-        the CLIP in the folder `clip`.  Raises OSError when either is missing."""
+        the CLIP in the folder `clip`.  Raises OSError when either is missing or not whole,
+        ValueError where a weight is not finite."""
         encoder = cls._with_tower(CLIPVisionConfig.from_pretrained(folder),
                                   load_clip(clip)[0].vision_model)
-        trained = load_file(Path(folder) / "model.safetensors")
-        absent = encoder.load_state_dict(trained, strict=False).missing_keys
-        if any(not name.startswith("model.") for name in absent):
-            raise OSError(f"{folder} lacks {absent[-1]}: it was not written by `ship`")
+        file = Path(folder) / "model.safetensors"
+        check_files([file])
+        report = encoder.load_state_dict(load_file(file), strict=False)
+        missing = [k for k in report.missing_keys if not k.startswith("model.")]
+        check_names(folder, missing, report.unexpected_keys)
+        check_finite(folder, encoder)
         return encoder.to(dtype)
 
     def features(self, pixel_values):

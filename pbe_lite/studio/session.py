@@ -46,7 +46,8 @@ class Question(NamedTuple):
     @property
     def options(self):
         """The numbers, as keyword arguments of a pipeline."""
-        return dict(zip(self._fields[3:], self[3:]))
+        return {"guidance_scale": self.guidance_scale, "num_inference_steps": self.steps,
+                "seed": self.seed, "num_images_per_prompt": self.samples}
 
 
 class Answer(NamedTuple):
@@ -69,7 +70,7 @@ def ask(image, mask, exemplar, **options):
     if not np.asarray(mask).any():
         raise ValueError("the hole is empty: mark one on the picture first")
     hole = read_mask(mask, image.shape[:2])
-    exemplar = Image.fromarray(read_image(exemplar, "exemplar"))
+    exemplar = Image.fromarray(read_image(exemplar, "example_image"))
     return Question(image, hole, exemplar, **options)
 
 
@@ -120,15 +121,15 @@ def paint_one(pipe, question, stop, watch):
     """The PIL images of one pipeline; watch(share, picture) and `stop` as in `paint`."""
     look = now_and_then(previewer(pipe, question))
 
-    def callback(state):
+    def callback(pipe, step, timestep, tensors):
         if stop.is_set():
             raise Stopped
-        watch(state["step"] / state["steps"], look(state["latents"]))
+        watch((step + 1) / pipe.num_timesteps, look(tensors["latents"]))
 
     with ONE_AT_A_TIME:
         try:
-            return pipe(question.image, question.hole, question.exemplar,
-                        callback=callback, **question.options).images
+            return pipe(question.exemplar, question.image, question.hole,
+                        callback_on_step_end=callback, **question.options).images
         except Stopped:
             pipe.maybe_free_model_hooks()  # what the call would have done at its end
             raise
@@ -199,22 +200,24 @@ def save_png(image, folder, name):
 def reproducing_code(question, pipes, folders, files):
     """Python that paints the same answers again, into `images[arm]`.
 
-    files: {"image", "mask", "exemplar": path}; pipes, folders: as of `load_pipes`.  A
+    files: as `save_inputs` gives them; pipes, folders: as of `load_pipes`.  A
     pipeline without a folder is expected to be in a dict `pipes`."""
     lines = ["from pbe_lite import PaintByExamplePipeline", "", "question = dict("]
     lines += [f"    {name}={str(path)!r}," for name, path in files.items()]
-    lines += [f"    seed={question.seed}, samples={question.samples})", "images = {}"]
+    lines += [f"    seed={question.seed}, num_images_per_prompt={question.samples})",
+              "images = {}"]
     for name, pipe in pipes.items():
         guidance, steps = pipe.defaults(question.guidance_scale, question.steps)
         load = f"pipes[{name!r}]  # the one given to the Studio" if folders[name] is None \
             else f"PaintByExamplePipeline.from_pretrained({str(folders[name])!r})"
         lines += [f"pipe = {load}", f"images[{name!r}] = pipe(",
-                  f"    **question, guidance_scale={guidance}, steps={steps}).images"]
+                  f"    **question, guidance_scale={guidance},",
+                  f"    num_inference_steps={steps}).images"]
     return "\n".join(lines) + "\n"
 
 
 def save_inputs(question, folder):
-    """Write what was asked as PNG: {"image", "mask", "exemplar": path}.  Raises OSError."""
-    pictures = {"image": question.image, "mask": question.hole.astype(np.uint8) * 255,
-                "exemplar": question.exemplar}
+    """Write what was asked as PNG: {argument of a pipeline: path}.  Raises OSError."""
+    pictures = {"example_image": question.exemplar, "image": question.image,
+                "mask_image": question.hole.astype(np.uint8) * 255}
     return {name: save_png(picture, folder, name) for name, picture in pictures.items()}

@@ -95,7 +95,7 @@ def read_tower(tower, preset):
     if not tower:
         raise ValueError("tower must name a CLIP model: Stable Diffusion has no image "
                          "encoder; for instance openai/clip-vit-large-patch14")
-    model = read_model(CLIPVisionModel, tower, "")
+    model = read_model(CLIPVisionModel, tower, "", allow_unexpected=True)
     for name, size in preset.clip["vision_config"].items():
         if getattr(model.config, name) != size:
             raise ValueError(f"tower must have {name} {size}, {tower} has "

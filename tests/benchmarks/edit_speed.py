@@ -74,9 +74,9 @@ def edits(pipe):
             guidance_scale=pipe.config.guidance_scale, output_type="np").images
         return np.round(255 * out).astype(np.uint8)
 
-    call = dict(image=image, mask=mask, exemplar=pair.exemplar, output_type="np")
-    same = lambda: pipe(**call, context=100., paste=False).images[0]
-    return {"pbe_lite": lambda: pipe(**call).images[0], "stock diffusers": stock}, same
+    ours = lambda **more: np.asarray(pipe(pair.exemplar, image, mask, **more).images[0])
+    same = lambda: ours(context=100., paste=False)
+    return {"pbe_lite": ours, "stock diffusers": stock}, same
 
 
 def main():

@@ -142,7 +142,7 @@ def measure_edit(rounds=2):
     pair, times = make_pair(0), []
     for _ in range(rounds + 1):
         begun = time.perf_counter()
-        pipe(image=pair.source.image, mask=pair.hole, exemplar=pair.exemplar)
+        pipe(pair.exemplar, pair.source.image, pair.hole)
         times.append(time.perf_counter() - begun)
     free, total = torch.cuda.mem_get_info()
     return {"seconds": min(times[1:]), "peak": torch.cuda.max_memory_allocated(),
