@@ -142,9 +142,9 @@ class PaintByExamplePipeline(DiffusionPipeline):
                 callback({"step": i + 1, "steps": len(timesteps), "timestep": int(t),
                           "latents": z})
         if not z.isfinite().all():
-            raise ValueError("the model painted NaN or infinite numbers: guidance_scale "
-                             f"{guidance_scale:g} is too large, the weights are damaged, "
-                             "or float16 is too narrow for them")
+            raise ValueError("the model painted NaN or infinite numbers: either "
+                             f"guidance_scale {guidance_scale:g} is too large, or the "
+                             "weights are damaged, or float16 is too narrow for them")
         return self.decode(z)
 
     def defaults(self, guidance_scale=None, steps=None):
