@@ -93,7 +93,7 @@ def test_a_shipped_arm_with_a_nan_is_not_loaded(pipe, weights, tmp_path, objecti
 
 
 def test_an_edit_that_is_no_number_is_told(pipe, question):
-    with pytest.raises(ValueError, match="painted NaN .*guidance_scale 1e.30 is too large"):
+    with pytest.raises(ValueError, match="painted NaN .*either guidance_scale 1e.30 is"):
         pipe(**question, steps=2, guidance_scale=1e30)
     with torch.no_grad():
         pipe.unet.conv_out.bias[0] = float("nan")

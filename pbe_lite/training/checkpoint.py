@@ -9,6 +9,9 @@ import pickle
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
 
 import torch
 
@@ -20,7 +23,7 @@ except ImportError:  # Windows
 GRACE = 120  # seconds that a data worker outlives SIGTERM, for its trainer's last step
 
 
-def to_cpu(value):
+def to_cpu(value: Any) -> Any:
     """Nested dicts and lists with copies of every tensor on the CPU, without gradients."""
     if isinstance(value, dict):
         return {k: to_cpu(v) for k, v in value.items()}
@@ -29,7 +32,7 @@ def to_cpu(value):
     return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
-def save_state(path, state):
+def save_state(path: Path, state: dict) -> None:
     """Write a checkpoint so that a kill at any moment leaves the old or the new one."""
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as f:
@@ -43,12 +46,12 @@ def save_state(path, state):
         os.close(folder)
 
 
-def saved(folder):
+def saved(folder: Path) -> list[Path]:
     """All checkpoints of a run's folder, the newest last."""
     return sorted(folder.glob("state-*.pt"))
 
 
-def save_step(folder, step, state, keep):
+def save_step(folder: Path, step: int, state: dict, keep: int) -> None:
     """Write the checkpoint of a step, then remove all but the last `keep`, and those of
     later steps, which were damaged: the run went on from before them."""
     path = folder / f"state-{step:08d}.pt"
@@ -59,7 +62,7 @@ def save_step(folder, step, state, keep):
         other.unlink()
 
 
-def load_newest(folder, say=print):
+def load_newest(folder: Path, say: Callable = print) -> dict | None:
     """The newest checkpoint that can be read, as a dict, None where there is none.
 
     With GPUs its pages are read when they are copied: the ranks of a machine share them.
@@ -78,7 +81,7 @@ def load_newest(folder, say=print):
     return None
 
 
-def claim(folder):
+def claim(folder: Path) -> TextIO:
     """Make a run's folder and hold it for this process, which must keep what is returned.
 
     Raises ValueError for a folder that another process holds, and for one that cannot be

@@ -2,15 +2,19 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 
+from pbe_lite.config import Optimiser
+
 PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX")}
 
 
-def build_accelerator(preset, folder, log=None):
+def build_accelerator(preset: Optimiser, folder: Path, log: str = None) -> Accelerator:
     """accelerate's engine for one process or DDP; trackers write to `folder`.
 
     Raises ValueError where what is asked for cannot be had here."""
@@ -28,7 +32,7 @@ def build_accelerator(preset, folder, log=None):
                        kwargs_handlers=[ddp])
 
 
-def any_rank(accelerator, *flags):
+def any_rank(accelerator: Accelerator, *flags: bool) -> Sequence[bool]:
     """Each flag: True where it is for any rank.  All ranks call it at one step."""
     if accelerator.num_processes == 1:
         return flags

@@ -8,9 +8,13 @@ log, and where the pictures lie.
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
+
+from pbe_lite.training.objective import Objective
 
 ROWS = 64  # of an index, spread over it, stand for all
 NOT_TRAINED_ON = ("name", "epochs", "scenes", "sampling_steps", "guidance_scale")
@@ -21,7 +25,7 @@ OPTIONS = {"steps": "--samples", "batch_size": "--batch-size", "ema_decay": "--e
                                              "init", "tower", "area")}}
 
 
-def describe(objective, seed, steps, batch_size):
+def describe(objective: Objective, seed: int, steps: int, batch_size: int) -> dict:
     """{name: value} of a run's configuration, flat, of numbers, strings and tuples."""
     preset = {k: v for k, v in asdict(objective.preset).items() if k not in NOT_TRAINED_ON}
     own = {"lr": objective.lr, "betas": objective.betas}
@@ -31,7 +35,7 @@ def describe(objective, seed, steps, batch_size):
                  "frozen_parts": frozen_digest(objective)})
 
 
-def flat(values, prefix=""):
+def flat(values: dict, prefix: str = "") -> dict:
     """Nested dicts as one, {"unet.layers_per_block": 2, ...}; lists become tuples."""
     found = {}
     for name, value in values.items():
@@ -42,7 +46,7 @@ def flat(values, prefix=""):
     return found
 
 
-def boxes_digest(records):
+def boxes_digest(records) -> str:
     """A checksum of some ids, boxes and labels, wherever their folder lies; "" for
     pictures that have no index, since they are drawn."""
     index = getattr(records, "dataset", None)
@@ -54,7 +58,7 @@ def boxes_digest(records):
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def frozen_digest(objective):
+def frozen_digest(objective: Objective) -> str:
     """A checksum of the parts trained before, which no checkpoint holds: codec, CLIP."""
     encoder = getattr(objective, "encoder", None)
     parts = [getattr(objective, "codec", None), getattr(objective, "text", None),
@@ -68,7 +72,7 @@ def frozen_digest(objective):
     return f"{digest:08x}"
 
 
-def config_of(state, config, say=print):
+def config_of(state: dict, config: dict, say: Callable = print) -> dict:
     """The configuration in a checkpoint.  Version 0.1.0 kept only seed and steps: the rest
     is taken to be as in `config`, and said."""
     if "config" in state:
@@ -78,7 +82,7 @@ def config_of(state, config, say=print):
     return {**config, "seed": state["seed"], "steps": state["steps"]}
 
 
-def check_same(folder, was, now):
+def check_same(folder: Path, was: dict, now: dict) -> None:
     """Raise ValueError, naming what differs and both values, unless a run's configuration
     is the one that its folder was begun with."""
     names = [n for n in dict.fromkeys((*was, *now)) if was.get(n) != now.get(n)]
@@ -91,7 +95,7 @@ def check_same(folder, was, now):
                      f"{' and '.join(options)}, or another --out")
 
 
-def write_record(run, command):
+def write_record(run, command: str) -> None:
     """How a run came about, as strict JSON, in `run.json` of its folder."""
     skipped = run.skipped.read() if run.skipped else {}
     record = {

@@ -13,6 +13,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
+from pbe_lite.config import Loss
 from pbe_lite.data.triplets import sample_rng
 from pbe_lite.models.unet import set_out_channels
 
@@ -48,12 +49,12 @@ class Objective(nn.Module):
         skipped; what is written down, a `records.Skipped`, or None."""
 
 
-def build_scheduler(preset):
+def build_scheduler(preset: Loss) -> DDPMScheduler:
     """The training noise schedule: Stable Diffusion's."""
     return DDPMScheduler(prediction_type=preset.prediction, **preset.noise)
 
 
-def draw_timestep(rng, preset):
+def draw_timestep(rng: np.random.Generator, preset: Loss) -> int:
     """A training time step: uniform as in the paper, or as `preset.timesteps` says."""
     count = preset.noise["num_train_timesteps"]
     if not preset.timesteps:

@@ -7,10 +7,13 @@ hundred objects, then move as fast as common ones, which suits short training.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+from pbe_lite.config import Optimiser
 
 NOT_HIDDEN = ("conv_in", "conv_out", "uncond_vector")  # as its authors advise: AdamW
 
@@ -43,7 +46,7 @@ class MatrixMuon(torch.optim.Muon):
             weight.grad = None
 
 
-def owned(optimizer):
+def owned(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     """The weights that an optimiser steps, accelerate's wrapping or not."""
     optimizer = getattr(optimizer, "optimizer", optimizer)
     if isinstance(optimizer, MatrixMuon):
@@ -51,7 +54,7 @@ def owned(optimizer):
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def check_owners(parameters, optimizers):
+def check_owners(parameters: dict, optimizers: list) -> None:
     """Raise RuntimeError unless each of {name: parameter} is in exactly one optimiser."""
     owners = Counter(id(p) for optimizer in optimizers for p in owned(optimizer))
     wrong = [name for name, p in parameters.items() if owners[id(p)] != 1]
@@ -60,7 +63,7 @@ def check_owners(parameters, optimizers):
                            f"exactly one optimiser; not: {wrong or 'tensors unknown'}")
 
 
-def trainable(module):
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """{name: parameter} of all that get a gradient."""
     return {n: p for n, p in module.named_parameters() if p.requires_grad}
 
@@ -78,7 +81,7 @@ def adamw(parameters, preset, lr, betas):
     return AdamW8bit(parameters, lr=lr, betas=betas)
 
 
-def build_optimizers(objective):
+def build_optimizers(objective: nn.Module) -> list[torch.optim.Optimizer]:
     """[AdamW] or [AdamW, MatrixMuon] over all that an objective trains; on the device
     where it will be trained.  An objective with a rate of its own keeps to AdamW."""
     preset, parameters = objective.preset, trainable(objective)
@@ -96,7 +99,7 @@ def build_optimizers(objective):
     return optimizers
 
 
-def learning_rate(step, steps, preset):
+def learning_rate(step: int, steps: int, preset: Optimiser) -> float:
     """Share of the peak rate, 0..1, at `step` of `steps`: linear warm-up, then constant,
     then linear to zero over the part of the run after `preset.decay_from`."""
     warmup = max(1, preset.warmup_steps, preset.warmup_share * steps)
@@ -106,7 +109,7 @@ def learning_rate(step, steps, preset):
     return rising * min(1, (1 - step / steps) / (1 - preset.decay_from))
 
 
-def check_finite(parameters):
+def check_finite(parameters: dict) -> None:
     """Raise FloatingPointError where one of {name: parameter} is NaN or infinite."""
     bad = [name for name, p in parameters.items() if not torch.isfinite(p).all()]
     if bad:
@@ -114,7 +117,7 @@ def check_finite(parameters):
                                  "tensors hold NaN or infinite numbers")
 
 
-def set_rate(optimizers, share):
+def set_rate(optimizers: list, share: float) -> None:
     """Give every group that share of its own peak rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -122,7 +125,7 @@ def set_rate(optimizers, share):
 
 
 @contextmanager
-def averaged(ema, parameters):
+def averaged(ema, parameters: dict) -> Iterator[None]:
     """The averaged weights in the place of the trained ones, while it lasts; without an
     average, `ema` None, the trained ones stay.  parameters: {name: parameter}."""
     if ema is None:

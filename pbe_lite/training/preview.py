@@ -7,7 +7,9 @@ out.  Pictures, holes, noise and time steps are the same at every look, and noth
 the training uses is touched: a run with previews ends bit-identical to one without.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from pbe_lite.config import Preset
 from pbe_lite.data.tabletop import Scene
 from pbe_lite.data.triplets import Triplets
 from pbe_lite.pipeline import to_bytes
@@ -25,7 +28,7 @@ SEED = 10_007    # of holes, noise and time steps
 UNSEEN_SEEDS = range(900, 900 + LOSSES)  # of scenes: no training, no benchmark
 
 
-def unseen_scenes(preset):
+def unseen_scenes(preset: Preset) -> list[dict]:
     """Scenes of the miniature world that no run trains on, as records."""
     records = []
     for seed in UNSEEN_SEEDS:
@@ -38,7 +41,7 @@ def unseen_scenes(preset):
 
 
 @contextmanager
-def undisturbed(module):
+def undisturbed(module: torch.nn.Module) -> Iterator[None]:
     """In eval mode, with random numbers of its own; afterwards all is as it was."""
     modes = {part: part.training for part in module.modules()}
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
@@ -52,7 +55,7 @@ def undisturbed(module):
                 part.training = mode
 
 
-def look(objective, records, batch_size, path):
+def look(objective, records, batch_size: int, path: Path) -> float:
     """Write samples.png to `path`; the mean loss on `records`, never trained on."""
     with undisturbed(objective):
         loss = held_out_loss(objective, records, batch_size)
@@ -60,7 +63,7 @@ def look(objective, records, batch_size, path):
     return loss
 
 
-def held_out_loss(objective, records, batch_size):
+def held_out_loss(objective, records, batch_size: int) -> float:
     """The mean training loss of an arm on `records`, with holes, augmentation, time steps
     and noise drawn from a fixed seed."""
     traits = objective.traits
@@ -75,7 +78,7 @@ def held_out_loss(objective, records, batch_size):
     return float(torch.cat(losses).mean())
 
 
-def paint_samples(objective, records):
+def paint_samples(objective, records) -> np.ndarray:
     """The picture of samples.png: (rows S, 3 S, 3) uint8."""
     pipe = objective.pipeline()
     pipe.set_progress_bar_config(disable=True)
@@ -93,7 +96,7 @@ def paint_samples(objective, records):
     return np.concatenate(to_bytes(torch.cat(rows)))
 
 
-def as_picture(exemplar):
+def as_picture(exemplar: torch.Tensor) -> torch.Tensor:
     """An exemplar as CLIP gets it, (B, 3, E, E) -> the same in [-1, 1]."""
     mean = torch.tensor(OPENAI_CLIP_MEAN).view(1, 3, 1, 1)
     deviation = torch.tensor(OPENAI_CLIP_STD).view(1, 3, 1, 1)

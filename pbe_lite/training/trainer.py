@@ -198,8 +198,8 @@ class Run:
         self.save()
         raise FloatingPointError(
             f"the loss is {float(loss):g}, its gradient's norm {float(norm):g} at step "
-            f"{self.step} of {self.steps}: stopped before that step, with nothing exported "
-            f"and the state in {self.folder}; a lower --lr or --precision no may help")
+            f"{self.step} of {self.steps}: stopped before it, nothing exported, the state "
+            f"kept in {self.folder}; begin anew with a lower --lr or --precision no")
 
     def _log(self, bar, callback):
         """An entry of the history: the mean loss since the last one."""
