@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-def find_folders(package):
+def find_folders(package: Path) -> tuple[Path, Path, Path]:
     """(data, runs, results): where the data lie that come with `package`, and the folders
     that runs and the numbers of benchmarks go to.
 

@@ -12,12 +12,14 @@ from mutants.a1 import MUTANTS
 from nbgrader.api import Gradebook
 
 from pbe_lite.classroom import assignments, cli, grading, sandbox
+from pbe_lite.classroom.course import Course
 from pbe_lite.models.shipping import hashes
 
 pytestmark = pytest.mark.slow  # live kernels, and nbgrader
 SOURCE = assignments.read_all(cli.SOURCE)
 RELEASE = assignments.read_all(cli.RELEASE)
 POINTS = assignments.points(SOURCE["a1"])
+SOURCE_GRADED = {**POINTS, **assignments.points(SOURCE["a1"], assignments.is_written)}
 FREE = [] if sandbox.version() else ["--unconfined"]
 PICKED = ("the mask is inverted", "normal numbers in place of uniform ones",
           "the factor 2 of the middle term is missing", "the jitter is uniform",
@@ -136,6 +138,12 @@ def test_the_gradebook_was_out_of_reach(class_of_20):
     said = [o["text"] for c in done["cells"] if c.get("id") == "nosy" for o in c["outputs"]]
     assert said and "got at" not in "".join("".join(text) for text in said)
     assert "worth a look: gradebook" in rows["reads-the-gradebook", "a1"]["notes"]
+
+
+def test_the_gradebook_knows_nobody_else(class_of_20):
+    _, _, out, *_ = class_of_20
+    assert len(Course(out).grades("a1", "right-0")) == len(SOURCE_GRADED)
+    assert Course(out).grades("a1", "nobody") == Course(out).grades("a9", "right-0") == []
 
 
 def test_notes_say_what_was_put_right(class_of_20):

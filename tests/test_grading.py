@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from pbe_lite.classroom import assignments, cli, grading, sandbox
+from pbe_lite.classroom import assignments, cli, grading, sandbox, tasks
 from pbe_lite.classroom.course import Course
 from pbe_lite.classroom.submissions import Submission
 
@@ -26,7 +26,7 @@ def ready(tmp_path):
                     for folder in (cli.SOURCE, cli.RELEASE))
     (tmp_path / "out").mkdir()
     given = Submission("ann", "a1", copy.deepcopy(small), notes=["renamed: x.ipynb"])
-    return Course(tmp_path / "out"), grading.make_ready(given, small, blank), small
+    return Course(tmp_path / "out"), tasks.make_ready(given, small, blank), small
 
 
 def refuse(*given, **named):
@@ -41,7 +41,7 @@ def test_what_cannot_be_mended_or_run_counts_as_blank(ready, monkeypatch):
     assert {c["outputs"][0]["ename"] for c in sheet["cells"]
             if c["cell_type"] == "code"} == {"NotRun"}
     monkeypatch.setattr(assignments, "mend", refuse)
-    broken = grading.make_ready(Submission("ann", "a1", small), small, task.blank)
+    broken = tasks.make_ready(Submission("ann", "a1", small), small, task.blank)
     assert not broken.to_run and broken.fingerprint == ""
     assert "counted as blank" in broken.notes[0]
 
@@ -49,6 +49,8 @@ def test_what_cannot_be_mended_or_run_counts_as_blank(ready, monkeypatch):
 def test_what_nbgrader_cannot_digest_has_a_row(ready, monkeypatch):
     course, task, small = ready
     monkeypatch.setattr(Course, "autograde", refuse)
+    monkeypatch.setattr(Course, "write_feedback", refuse)
+    monkeypatch.setattr(Course, "grades", lambda *given: [])  # as for who is not in it
     notes = grading.record(course, task, task.sheet, [])
     assert [note.split(":")[0] for note in notes] == [
         "counted as blank", "not graded", "no feedback page"]
@@ -62,7 +64,7 @@ def test_making_ready_changes_nothing(ready):
     course, task, small = ready
     given = Submission("ann", "a1", copy.deepcopy(small), notes=["renamed: x.ipynb"])
     before = copy.deepcopy(given)
-    again = grading.make_ready(given, small, task.blank)
+    again = tasks.make_ready(given, small, task.blank)
     assert given == before and again == task and task.notes == ("renamed: x.ipynb",)
 
 
@@ -76,9 +78,9 @@ def test_ctrl_c_in_nbgrader_ends_the_grading(ready, monkeypatch):
 
 def test_large_files_beside_a_notebook_are_left_where_they_are(tmp_path, monkeypatch):
     (tmp_path / "data.bin").write_bytes(bytes(100))
-    assert grading.small_enough(tmp_path) == (tmp_path, [])
-    monkeypatch.setattr(grading, "MOST_FILES", 99)
-    folder, notes = grading.small_enough(tmp_path)
+    assert tasks.small_enough(tmp_path) == (tmp_path, [])
+    monkeypatch.setattr(tasks, "MOST_FILES", 99)
+    folder, notes = tasks.small_enough(tmp_path)
     assert folder is None and "too large to be copied" in notes[0]
 
 

@@ -14,35 +14,35 @@ MOST_UNPACKED = 200_000_000  # bytes, of all zips of a student
 MOST_MEMBERS = 2000  # files that one zip may hold
 
 
-def printable(text):
+def printable(text: object) -> str:
     """The text without what a terminal or a CSV file stumbles over: control characters
     and the lone surrogates that stand for bytes which are no UTF-8."""
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
-def is_notebook(path):
+def is_notebook(path: Path) -> bool:
     """Does its name say that it is a notebook?"""
     return path.name.lower().endswith(NOTEBOOK_ENDINGS)
 
 
-def is_zip(path):
+def is_zip(path: Path) -> bool:
     """Does its name say that it is a zip?"""
     return path.suffix.lower() == ".zip"
 
 
-def is_litter(name):
+def is_litter(name: str) -> bool:
     """Is it something that a system leaves beside its user's files?  A hidden notebook
     is none, but for the `._name` that a Mac writes beside each file."""
     hidden = name.startswith(".") and not is_notebook(Path(name))
     return hidden or name.startswith("._") or name == "__MACOSX"
 
 
-def is_plain_file(path):
+def is_plain_file(path: Path) -> bool:
     """Is it a file, and neither a link nor a pipe?"""
     return os.path.isfile(path) and not os.path.islink(path)
 
 
-def files_in(folder, problems=None):
+def files_in(folder: Path, problems: list[str] | None = None) -> list[Path]:
     """The plain files in and below a folder, in order, without links and litter.
 
     Links are not followed: they might lead to somebody else's work.  Folders that cannot
@@ -59,7 +59,7 @@ def files_in(folder, problems=None):
     return found
 
 
-def files_of(entry):
+def files_of(entry: Path) -> tuple[list[Path], list[str]]:
     """(files, problems) of one student: `entry` is a folder or a single file."""
     if os.path.islink(entry):
         return [], [f"{entry.name} is a link: not followed"]
@@ -71,7 +71,7 @@ def files_of(entry):
     return files_in(entry, problems), problems
 
 
-def unpack(archive, target, most=MOST_UNPACKED):
+def unpack(archive: Path, target: Path, most: int) -> int:
     """Unpack a zip of at most `most` bytes below the folder `target`; returns its bytes.
 
     Raises ValueError, saying why, for one that is broken, encrypted or too large."""
@@ -87,13 +87,15 @@ def unpack(archive, target, most=MOST_UNPACKED):
     return size
 
 
-def with_unpacked(files, desk):
+def with_unpacked(files: list[Path], desk: Path) -> tuple[list[Path], list[str]]:
     """(files, problems): the files with every zip replaced by what it holds, zips inside
     of zips included; what could not be unpacked is told.
 
     desk: a folder for this student alone, made where needed."""
-    found, problems, waiting = [], [], list(files)
-    opened, left = 0, MOST_UNPACKED
+    found, problems = [], []
+    waiting = list(files)
+    opened = 0
+    left = MOST_UNPACKED
     while waiting:
         path = waiting.pop(0)
         if not is_zip(path):

@@ -5,33 +5,29 @@ executed and grades without executing, one after another.  What a submission doe
 its author marks at most: whatever was handed in, the class gets its grades.csv.
 """
 
-import contextlib
 import csv
-import hashlib
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from pbe_lite.classroom import assignments
 from pbe_lite.classroom.course import Course
-from pbe_lite.classroom.files import files_in, is_notebook, printable
+from pbe_lite.classroom.files import printable
 from pbe_lite.classroom.runner import Limits, run_apart, unrun
 from pbe_lite.classroom.submissions import collect, left_out
+from pbe_lite.classroom.tasks import Task, counted_as_blank, make_ready
 
 COLUMNS = ("student", "assignment", "auto", "auto_max", "by_hand", "max", "failed", "notes")
-MOST_FILES = 500_000_000  # bytes beside a notebook that are copied for its run
 
 
-def say(text):
+def say(text: str) -> None:
     """Print a line on any terminal; what it cannot show becomes a question mark."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
-def release(source, folder):
+def release(source: dict, folder: str | Path) -> None:
     """Write `folder/<assignment>/<assignment>.ipynb`, without solutions and hidden tests,
     for {assignment: sheet}."""
     with TemporaryDirectory() as course:
@@ -39,81 +35,11 @@ def release(source, folder):
             assignments.write(sheet, Path(folder) / name / f"{name}.ipynb")
 
 
-# ----------------------------------------------------------------------- before it is run
-
-
-class Task(NamedTuple):
-    """One submission, made ready.
-
-    sheet: what runs if `to_run`, else as it is graded; blank: the sheet as released, which
-    is graded where this one cannot be; files: the folder it may need; fingerprint: what
-    its marks depend on, "" where it is to be run the next time, too."""
-
-    student: str
-    assignment: str
-    sheet: dict
-    blank: dict
-    to_run: bool
-    files: Path | None
-    fingerprint: str
-    notes: tuple
-
-
-def fingerprint(sheet, files):
-    """What the marks of a submission depend on, as a hash: its cells, its other files."""
-    cells = [[c["cell_type"], c["source"], assignments.mark(c)] for c in sheet["cells"]]
-    found = hashlib.sha256(json.dumps(cells, sort_keys=True).encode())
-    for path in other_files(files):
-        found.update(f"\0{path.relative_to(files)}\0".encode("utf-8", "replace"))
-        with contextlib.suppress(OSError):  # one that cannot be read is not copied
-            with open(path, "rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
-
-
-def other_files(folder):
-    """The files of a folder that a run may need; none without a folder."""
-    return [p for p in files_in(folder) if not is_notebook(p)] if folder else []
-
-
-def make_ready(submission, source, blank):
-    """The Task of a submission, `source` and `blank` its sheet with solutions and as
-    released.  It changes nothing, and raises nothing: what cannot be mended counts as
-    blank."""
-    one = submission
-    if one.sheet is None:
-        unanswered = unrun(blank, "nothing was handed in")
-        return Task(one.student, one.assignment, unanswered, blank, False, None,
-                    fingerprint(blank, None), tuple(one.notes))
-    try:
-        sheet, changed = assignments.mend(one.sheet, source, blank)
-        files, left_behind = small_enough(one.files)
-        look = [f"worth a look: {', '.join(words)}"] if (words := one.suspects()) else []
-        return Task(one.student, one.assignment, sheet, blank, True, files,
-                    fingerprint(sheet, files),
-                    (*one.notes, *changed, *left_behind, *look))
-    except Exception as error:  # whatever is in it, it is this submission's alone
-        return Task(one.student, one.assignment, unrun(blank, "it could not be run"), blank,
-                    False, None, "", (*one.notes, counted_as_blank(error)))
-
-
-def small_enough(folder):
-    """(folder, notes): None in its place where its files are too large to be copied."""
-    size = sum(path.stat().st_size for path in other_files(folder))
-    if size <= MOST_FILES:
-        return folder, []
-    return None, [f"its other files, {size / 1e6:.0f} MB, are too large to be copied"]
-
-
-def counted_as_blank(error):
-    """The note on a submission that was answered with the released sheet's marks."""
-    return printable(f"counted as blank: {error!r}")
-
-
 # --------------------------------------------------------------------------------- grade
 
 
-def grade(folder, source, out, jobs=2, limits=None, again=False, report=say):
+def grade(folder: str | Path, source: dict, out: str | Path, jobs: int = 2,
+          limits: Limits | None = None, again: bool = False, report=say) -> list[dict]:
     """Grade a folder of submissions into the course folder `out`; the rows of grades.csv.
 
     source: {assignment: sheet}.  What a submission does costs its author marks at most.
@@ -137,14 +63,15 @@ def grade(folder, source, out, jobs=2, limits=None, again=False, report=say):
     return rows
 
 
-def must_lie_apart(submissions, course):
+def must_lie_apart(submissions: Path, course: Path) -> None:
     """Raise ValueError where one of the two folders lies in the other."""
     if submissions.is_relative_to(course) or course.is_relative_to(submissions):
         raise ValueError(f"out: {course} and the submissions in {submissions} "
                          "must lie apart")
 
 
-def grade_tasks(course, tasks, source, jobs, limits, again, report):
+def grade_tasks(course: Course, tasks: list[Task], source: dict, jobs: int, limits: Limits,
+                again: bool, report) -> list[dict]:
     """The rows of all tasks in order.  `jobs` run at a time; they are graded one after
     another, for a gradebook has one writer."""
     rows = []
@@ -163,7 +90,7 @@ def grade_tasks(course, tasks, source, jobs, limits, again, report):
     return rows
 
 
-def execute(task, limits):
+def execute(task: Task, limits: Limits) -> tuple[dict, list[str]]:
     """(executed sheet, notes) of a Task; it changes nothing and raises nothing."""
     if not task.to_run:
         return task.sheet, []
@@ -173,18 +100,18 @@ def execute(task, limits):
         return unrun(task.blank, "it could not be run"), [counted_as_blank(error)]
 
 
-def record(course, task, executed, notes):
+def record(course: Course, task: Task, executed: dict, notes: list[str]) -> list[str]:
     """Let nbgrader grade one executed sheet; returns all notes on it.  What nbgrader
     cannot digest counts as blank, and runs again the next time."""
-    notes, who = list(notes), (task.assignment, task.student)
+    notes = list(notes)
     try:
-        course.autograde(executed, *who)
+        course.autograde(executed, task.assignment, task.student)
     except Exception as error:
         notes.append(counted_as_blank(error))
         _autograde_blank(course, task, notes)
     digested = not notes
     try:
-        course.write_feedback(*who)
+        course.write_feedback(task.assignment, task.student)
     except Exception as error:
         notes.append(printable(f"no feedback page: {error}"))
     if digested:
@@ -204,7 +131,7 @@ def _autograde_blank(course, task, notes):
 # ------------------------------------------------------------------------------ the table
 
 
-def row_of(course, task, sheet, notes):
+def row_of(course: Course, task: Task, sheet: dict, notes: list[str]) -> dict:
     """One row of grades.csv: points by tests, and points that a person has to give.
 
     sheet: the source, which tells one from the other."""
@@ -222,7 +149,7 @@ def row_of(course, task, sheet, notes):
         "notes": "; ".join([*task.notes, *notes])}
 
 
-def progress(rows, total, as_before):
+def progress(rows: list[dict], total: int, as_before: bool) -> str:
     """A line on the row that was added last."""
     row = rows[-1]
     before = ", as before" if as_before else ""
@@ -230,7 +157,7 @@ def progress(rows, total, as_before):
             f"{row['auto']:g} of {row['auto_max']:g}{before} {row['notes']}")
 
 
-def write_grades(path, rows):
+def write_grades(path: Path, rows: list[dict]) -> None:
     """Write grades.csv: whole points without a decimal point."""
     with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
         table = csv.DictWriter(file, COLUMNS)

@@ -51,7 +51,7 @@ class Submission:
 # ---------------------------------------------------------------------------- a notebook
 
 
-def load(path):
+def load(path: Path) -> dict:
     """A notebook that was handed in, of any version of the format, as a plain dict.
 
     Half an emoji (a lone surrogate, which no file can hold) becomes a question mark.
@@ -123,18 +123,18 @@ class Found(NamedTuple):
     others: list
 
 
-def is_student(entry):
+def is_student(entry: Path) -> bool:
     """Is it a submission, and not a system's litter or a teacher's table?"""
     table = entry.suffix.lower() in TABLES and not os.path.isdir(entry)
     return not (table or is_litter(entry.name))
 
 
-def left_out(folder):
+def left_out(folder: str | Path) -> list[str]:
     """The names in a folder that are taken for no submission."""
     return [printable(e.name) for e in sorted(Path(folder).iterdir()) if not is_student(e)]
 
 
-def collect(folder, source, desk):
+def collect(folder: str | Path, source: dict, desk: str | Path) -> list[Submission]:
     """[Submission] of every student (a folder or a file in `folder`) and every assignment
     that anybody handed in.
 
