@@ -100,11 +100,12 @@ def test_it_paints_what_diffusers_own_pipeline_paints(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("spelt", ["type", "string"])
+@pytest.mark.parametrize("spelt", ["type", "string", "short"])
 def test_half_precision(tmp_path, dtype, spelt):
     parts = published(tmp_path, safetensors=True, checker=True)
     name = str(dtype).removeprefix("torch.")
-    pipe = load(tmp_path, torch_dtype=dtype if spelt == "type" else name)
+    pipe = load(tmp_path, **{"type": {"torch_dtype": dtype}, "short": {"dtype": dtype},
+                             "string": {"torch_dtype": name}}[spelt])
     assert {getattr(pipe, name).dtype for name in CHECKED} == {dtype}
     weight = parts["unet"].conv_in.weight.to(dtype)
     assert torch.equal(pipe.unet.conv_in.weight, weight)

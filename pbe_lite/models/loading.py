@@ -23,15 +23,15 @@ class LoadingMixin:
 
         A folder under `data/weights` holds no `vae`: its codec and its frozen CLIP tower
         lie in the folders beside it, once for all; `save_pretrained` writes them all.
-        torch_dtype: float32, float16 or bfloat16, or its name; `safety_checker`: True for
-        the one published with the model, if it has one, None for none, or your own;
-        `use_safetensors`: False for .bin files where there are both.  options: `unet`,
-        `vae`, `image_encoder` or `scheduler`, to be used in place of the model's; and
-        variant, revision, cache_dir, token and the like for the hub.
+        torch_dtype, or dtype: float32, float16 or bfloat16, or its name;
+        `safety_checker`: True for the one published with the model, if it has one, None
+        for none, or your own; `use_safetensors`: False for .bin files where there are
+        both.  options: `unet`, `vae`, `image_encoder` or `scheduler`, to be used in place
+        of the model's; and variant, revision, cache_dir, token and the like for the hub.
 
         Raises OSError when there is no such model or it is not whole; ValueError when it
         is none of Paint by Example, or its weights are not finite."""
-        dtype = read_dtype(torch_dtype)
+        dtype = read_dtype(options.pop("dtype", torch_dtype))
         parts = ("unet", "vae", "image_encoder", "scheduler")
         given = {name: options.pop(name) for name in parts if name in options}
         options["use_safetensors"] = use_safetensors
