@@ -1,15 +1,13 @@
 """python -m pbe_lite edit: one picture, one or several exemplars, one file a result.
 
-What needs PyTorch is imported where it is used, so that `--help` answers at once.
+What needs other packages is imported where it is used: `--help` answers at once, and
+`check` runs where they are missing.
 """
 
 import argparse
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from pbe_lite.config import WEIGHTS
 
@@ -99,6 +97,7 @@ def settings(args, pipe, exemplar, seed):
 
 def save(image, path, made_with):
     """Write a picture; a PNG with its settings."""
+    from PIL.PngImagePlugin import PngInfo
     extra = {}
     if path.suffix.lower() == ".png":
         extra["pnginfo"] = PngInfo()
@@ -109,6 +108,8 @@ def save(image, path, made_with):
 
 def edit(args):
     """Edit one picture: --example-image, --image, --mask-image (white = hole) -> --out."""
+    from PIL import Image
+
     from pbe_lite import crop_and_paste
     if args.out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"out must end in a picture format, as .png; got {args.out}")
