@@ -23,6 +23,7 @@ from pbe_lite.style import (
     PALETTE,
     PAPER,
     TEXT,
+    NotebookFigure,
     figure,
     pixel_axes,
     plain_numbers,
@@ -99,7 +100,8 @@ def grid_alt(rows, titles, labels, caption):
 
 
 @styled
-def grid(rows, titles=(), labels=(), side=1.5, zoom=None, caption="", alt=None):
+def grid(rows, titles=(), labels=(), side: float = 1.5, zoom: int | None = None,
+         caption: str = "", alt: str | None = None) -> NotebookFigure:
     """A figure of rows of pictures; `titles` above the columns, `labels` to the left of
     the rows, `caption` below.
 
@@ -143,14 +145,16 @@ def grid(rows, titles=(), labels=(), side=1.5, zoom=None, caption="", alt=None):
     return fig
 
 
-def strip(pictures, titles=(), side=1.8, zoom=None, caption="", alt=None):
+def strip(pictures, titles=(), side: float = 1.8, zoom: int | None = None,
+          caption: str = "", alt: str | None = None) -> NotebookFigure:
     """One row of pictures, see `grid`."""
     return grid([pictures], titles, (), side, zoom, caption, alt)
 
 
 @styled
-def curves(lines, xlabel, ylabel, title="", log_x=False, log_y=False, highlight=None,
-           better=None, alt=None):
+def curves(lines: dict, xlabel: str, ylabel: str, title: str = "", log_x: bool = False,
+           log_y: bool = False, highlight: str | None = None, better: str | None = None,
+           alt: str | None = None) -> NotebookFigure:
     """A figure with one curve each of lines: {label: (x, y)}, or (x, y, low, high) for a
     band around it.
 
@@ -160,11 +164,10 @@ def curves(lines, xlabel, ylabel, title="", log_x=False, log_y=False, highlight=
     fig = figure(640, 340, layout="constrained")
     axis = fig.subplots()
     for i, (label, (x, y, *band)) in enumerate(lines.items()):
-        stands_out = highlight in (None, label)
         (line,) = axis.plot(x, y, label=row_words(label), color=PALETTE[i % len(PALETTE)],
                             linestyle=LINES[i // len(PALETTE) % len(LINES)],
                             linewidth=3 if label == highlight else 2,
-                            alpha=1 if stands_out else .5)
+                            alpha=1 if highlight in (None, label) else .5)
         if band:
             axis.fill_between(x, *band, color=line.get_color(), alpha=.2, linewidth=0)
     axis.set(xlabel=xlabel, ylabel=axis_label(ylabel, better))
@@ -181,8 +184,9 @@ def curves(lines, xlabel, ylabel, title="", log_x=False, log_y=False, highlight=
 
 
 @styled
-def bars(groups, label, title="", bar=None, highlight=None, better=None, bar_label="",
-         alt=None):
+def bars(groups: dict, label: str, title: str = "", bar: float | None = None,
+         highlight: str | None = None, better: str | None = None, bar_label: str = "",
+         alt: str | None = None) -> NotebookFigure:
     """groups: {row: {"mean", "low", "high"}} -> horizontal bars with their 95 % intervals;
     a dashed line at `bar`, if given, which `bar_label` names above it.
 
@@ -239,7 +243,7 @@ def written(value, others):
     return f"{value:.2f}" if largest < 10 else f"{value:.1f}"
 
 
-def overlay(image, hole, colour=(255, 60, 60), strength=.55):
+def overlay(image, hole, colour=(255, 60, 60), strength: float = .55) -> np.ndarray:
     """The image (H, W, 3) uint8 with its hole tinted."""
     image, hole = np.asarray(image), np.asarray(hole) > .5
     tinted = (1 - strength) * image + strength * np.array(colour)

@@ -55,8 +55,8 @@ def setup() -> None:
 class NotebookFigure(Figure):
     """A figure that shows itself, once, as an image with an alt text.
 
-    `alt` says in words what is to be seen; `photo` asks for WebP, which is a quarter of
-    PNG's size on photos, in place of PNG, which is smaller and exact on drawings."""
+    `alt` says in words what is to be seen.  A figure that holds pictures (`photo`) becomes
+    WebP, on them a quarter of PNG's size; any other a PNG of 256 colours."""
 
     alt = ""
     photo = False
@@ -108,10 +108,12 @@ class NotebookFigure(Figure):
 
 
 @styled
-def figure(width=640, height=340, alt="", photo=False, **options) -> NotebookFigure:
+def figure(width: int = 640, height: int = 340, alt: str = "", photo: bool = False,
+           **options) -> NotebookFigure:
     """An empty figure of the style, for drawings of one's own; sizes in CSS pixels.
 
-    `alt` says in words what will be seen; `options` are those of `plt.figure`."""
+    `alt` says in words what will be seen; `photo`: whether it will hold pictures or
+    shades; `options` are those of `plt.figure`."""
     size = (width + 1e-6) / DPI, (height + 1e-6) / DPI  # or 8.21 in would be 820 pixels
     fig = plt.figure(FigureClass=NotebookFigure, dpi=DPI, figsize=size, **options)
     fig.alt = alt
@@ -119,14 +121,14 @@ def figure(width=640, height=340, alt="", photo=False, **options) -> NotebookFig
     return fig
 
 
-def text_width(text, size=TEXT):
+def text_width(text: str, size: float = TEXT) -> float:
     """Width of the widest line in CSS pixels, with some room for how glyphs are hinted."""
     widths = [TextPath((0, 0), line, size=size).get_extents().x1
               for line in text.split("\n") if line.strip()]
     return 1.06 * max(widths, default=0) * DPI / 72
 
 
-def wrap(text, width, size=TEXT):
+def wrap(text: str, width: float, size: float = TEXT) -> str:
     """The text with line breaks, so that no line but a single word is wider than `width`;
     formulas are left alone."""
     if "$" in text:
@@ -144,7 +146,7 @@ def wrap(text, width, size=TEXT):
     return "\n".join(lines)
 
 
-def text_height(texts, size=TEXT):
+def text_height(texts, size: float = TEXT) -> int:
     """Height of the tallest of some texts in CSS pixels, 0 if none says anything."""
     lines = max((t.count("\n") + 1 for t in texts if t), default=0)
     return round(lines * 1.3 * size * DPI / 72)
@@ -162,8 +164,8 @@ def pixel_axes(fig, x, y, width, height):
 def show_picture(axis, picture):
     """Let a picture fill its axes; only one that has to shrink is smoothed."""
     shrinks = picture.shape[1] > round(axis.bbox.width)
-    flat = picture.dtype == bool or np.ptp(picture) == 0
-    limits = dict(vmin=0, vmax=1) if flat and picture.dtype != np.uint8 else {}
+    flat = picture.dtype == bool or np.ptp(picture) == 0  # nothing to stretch greys over
+    limits = dict(vmin=0, vmax=max(1, picture.max())) if flat else {}
     axis.imshow(picture, cmap="gray" if picture.ndim == 2 else None, aspect="auto",
                 interpolation="hanning" if shrinks else "nearest", **limits)
     axis.autoscale(False)  # lines drawn over a picture must not stretch it
@@ -174,6 +176,7 @@ def plain_numbers(axes, which, log):
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     if log:
         axes.set(**{f"{which}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = getattr(axes, f"get_{which}lim")()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e4 * low else (1,)))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(lambda value, _: f"{value:,g}")

@@ -45,10 +45,10 @@ def pixels(fig, density=1):
 
 def text_boxes(fig):
     """(words, bounding box in pixels) of every text that is drawn."""
+    fig.draw_without_rendering()
     drawn = []
     record = lambda text, renderer: text.get_visible() and drawn.append(
         (text.get_text(), text.get_window_extent(renderer)))
-    fig.canvas.draw()
     with mock.patch.object(plt.Text, "draw", autospec=True, side_effect=record):
         fig.canvas.draw()
     return [(words, box) for words, box in drawn if words.strip()]
@@ -111,11 +111,12 @@ def test_smaller_pictures_get_the_largest_whole_zoom_that_fits():
 
 
 def test_masks_of_one_value_are_white_or_black():
-    fig = plots.strip([np.ones((8, 8), bool), np.ones((8, 8)), np.zeros((8, 8), bool)])
+    masks = np.ones((8, 8), bool), np.ones((8, 8)), np.full((8, 8), 255, np.uint8)
+    fig = plots.strip([*masks, np.zeros((8, 8), bool)])
     image = pixels(fig)
     centres = [a.get_position().transformed(fig.transFigure) for a in fig.axes]
     levels = [image[len(image) // 2, round((c.x0 + c.x1) / 2), 0] for c in centres]
-    assert levels == [255, 255, 0]
+    assert levels == [255, 255, 255, 0]
 
 
 def test_lines_over_a_picture_do_not_stretch_it():
@@ -300,6 +301,11 @@ def test_curves_keep_their_points_bands_and_names():
     assert {"1", "1,000"} <= ticks
     assert not overlaps(fig)
     assert "naive augment from 0.1 to 0.5" in fig.alt
+
+
+def test_an_axis_of_many_powers_of_ten_keeps_its_numbers_apart():
+    x = np.logspace(-3, 6, 50)
+    assert not overlaps(plots.curves({"one": (x, x)}, "x", "y", log_x=True, log_y=True))
 
 
 def test_a_chart_stays_small():

@@ -1,5 +1,7 @@
 """Schematics say what the code does, with nothing cut off or drawn over."""
 
+from functools import cache
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -42,18 +44,21 @@ DRAWINGS = {
 }
 
 
+drawing = cache(lambda name: DRAWINGS[name]())
+
+
 def words_of(fig):
     return [words for words, _ in text_boxes(fig)]
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_no_text_lies_on_another_or_outside_the_drawing(name):
-    assert not overlaps(DRAWINGS[name]())
+    assert not overlaps(drawing(name))
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_block_has_room_for_its_words(name):
-    fig = DRAWINGS[name]()
+    fig = drawing(name)
     boxes = text_boxes(fig)
     blocks = [p.get_window_extent() for p in fig.axes[0].patches
               if isinstance(p, FancyBboxPatch)]
@@ -70,7 +75,7 @@ def test_every_block_has_room_for_its_words(name):
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_drawing_fits_a_cell_is_small_and_is_told_in_words(name):
-    fig = DRAWINGS[name]()
+    fig = drawing(name)
     html = fig.to_html()
     alt, width, _ = image_of(html)
     assert width == 900 and fig.bbox.height <= 620
