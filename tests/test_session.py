@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pbe_lite.evaluation.baselines import copy_paste
-from pbe_lite.studio import session
+from pbe_lite.studio import pictures, record, session
 from pbe_lite.studio.session import Answer, Stopped, ask, load_pipes, paint, paint_one
 
 HOLE = np.zeros((80, 120), bool)
@@ -37,6 +37,7 @@ def test_a_question_holds_arrays_and_the_numbers(question, picture):
     np.testing.assert_array_equal(question.hole, HOLE)
     assert question.exemplar.size == (21, 33)
     assert question.options == {"guidance_scale": None, "steps": 4, "seed": 5, "samples": 2}
+    assert question.softness == session.SOFTNESS
 
 
 def test_an_empty_and_an_endless_hole_are_refused(picture):
@@ -150,8 +151,8 @@ def test_the_code_gives_the_same_pictures_again(pipe, question, tmp_path):
     pipe.save_pretrained(tmp_path / "model")
     pipes, folders = load_pipes({"mine": tmp_path / "model", "given": pipe})
     answers = list(itertools.chain(*paint(pipes, question, never(), ignore)))
-    files = session.save_inputs(question, tmp_path / "inputs")
-    code = session.reproducing_code(question, pipes, folders, files)
+    files = record.save_inputs(question, tmp_path / "inputs")
+    code = record.reproducing_code(question, pipes, folders, files)
     assert max(map(len, code.replace(str(tmp_path), "").splitlines())) <= 92
     found = {"pipes": {"given": pipe}}
     exec(code, found)
@@ -162,16 +163,16 @@ def test_the_code_gives_the_same_pictures_again(pipe, question, tmp_path):
 
 
 def test_a_saved_picture_is_read_back_and_never_overwrites_another(tmp_path, picture):
-    first = session.save_png(picture(20, 30), tmp_path / "new", "a")
-    second = session.save_png(picture(20, 31), tmp_path / "new", "a")
+    first = pictures.save_png(picture(20, 30), tmp_path / "new", "a")
+    second = pictures.save_png(picture(20, 31), tmp_path / "new", "a")
     assert first != second and first.name.startswith("a-") and first.suffix == ".png"
     np.testing.assert_array_equal(Image.open(first), picture(20, 30))
-    assert session.save_png(picture(20, 30), tmp_path / "new", "a") == first
+    assert pictures.save_png(picture(20, 30), tmp_path / "new", "a") == first
 
 
 def test_pictures_are_shrunk_but_never_grown(picture):
-    assert session.shrink(picture(300, 600), 200).size == (200, 100)
-    assert session.shrink(np.zeros((20, 10, 3), np.uint8), 200).size == (10, 20)
+    assert pictures.shrink(picture(300, 600), 200).size == (200, 100)
+    assert pictures.shrink(np.zeros((20, 10, 3), np.uint8), 200).size == (10, 20)
 
 
 def test_titles_name_the_arm_and_the_seed(picture):

@@ -10,38 +10,46 @@ Several Studios take turns; your own code should not call their pipelines meanwh
 import re
 import threading
 import time
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
-from PIL import Image
 
+from pbe_lite import plots
 from pbe_lite.config import RUNS
 from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Scene
 from pbe_lite.evaluation.benchmark import around
-from pbe_lite.studio import session
+from pbe_lite.studio import record, session
+from pbe_lite.studio.cards import LARGE, Card, Cards
+from pbe_lite.studio.code_box import CodeBox
 from pbe_lite.studio.controls import (
-    COLUMN,
-    LARGE,
-    ROW,
-    SMALL,
+    OPEN,
     WIDE,
-    Card,
-    Cards,
     Settings,
     button,
+    in_words,
     notice,
     number,
+    row,
     title,
-    uploader,
 )
 from pbe_lite.studio.exemplar_picker import ExemplarPicker
 from pbe_lite.studio.mask_painter import MaskPainter
+from pbe_lite.studio.pictures import (
+    as_image,
+    encode,
+    read_upload,
+    save_bytes,
+    shrink,
+)
+from pbe_lite.studio.still import Pictured
+from pbe_lite.studio.uploads import Upload
 
 SCENE = 3
 KEPT = 12  # pictures that the history holds
 
 
-class Studio(widgets.VBox):
+class Studio(Pictured):
     """Painter, exemplar picker, settings, Paint and Stop, results, history, code.
 
     pipes: a pipeline, a folder of weights, {name: either}, or None for what is shipped.
@@ -50,74 +58,111 @@ class Studio(widgets.VBox):
 
     From Python: `paint()` starts a round and `wait()` ends it; `answers` lists what it
     gave, `session.Answer`s; `rounds` counts; `source`, `painter.mask`, `picker.exemplar`,
-    `settings` and `code.value` are what they say.  Raises OSError for a folder without a
-    model; what goes wrong later is shown in the widget, which stays usable."""
+    `settings` and `code.value` are what they say; `save(answer)` writes a PNG.  What goes
+    wrong, missing weights too, is shown in the widget, which stays usable."""
 
     def __init__(self, pipes=None, source=None, exemplar=None, folder=RUNS / "studio"):
-        super().__init__(layout={"overflow": "visible"})
-        self.add_class("pbe-studio")
-        self.pipes, self.folders = session.load_pipes(pipes)
+        super().__init__(layout=OPEN)
+        self.add_class("pbe-studio").add_class("pbe-zone")
         self.folder, self.answers, self.rounds = folder, [], 0
         self._stop, self._thread = threading.Event(), None
-        first = next(iter(self.pipes.values()))
-        self.size = int(np.clip(first.resolution, 64, 512))
+        self._asked = self._glanced = False
+        self.notice = widgets.HTML(notice("Ready."), layout=WIDE)
+        self.settings = self._load(pipes)
         self.painter = MaskPainter(source) if source is not None \
             else MaskPainter(*self._scene_and_box(SCENE))
+        self._begin_with(source if isinstance(source, (str, Path)) else None)
         self.picker = ExemplarPicker(self.source, size=self.size)
         if exemplar is not None:
             self.picker.use(exemplar)
-        guidance = max(pipe.defaults()[0] for pipe in self.pipes.values())
-        self.settings = Settings(self.pipes, guidance, first.defaults()[1],
-                                 first.most_steps)
         self.results = Cards("Results").add_class("pbe-results")
         self.history = Cards("Before", KEPT).add_class("pbe-history")
-        self.children = (self._columns(), self.results, self.history, self._code_box())
+        self.code = CodeBox()
+        self.children = (self._workspace(), self.history, self.code)
+        self._watch_inputs()
 
     # ------------------------------------------------------------------- its parts
 
-    def _columns(self):
-        columns = (("1 · Mark the hole", self.painter, self._source_row()),
-                   ("2 · Pick an exemplar", self.picker),
-                   ("3 · Paint", self.settings, *self._paint_controls()))
-        boxes = [widgets.VBox([title(text), *parts], layout=COLUMN)
-                 for text, *parts in columns]
-        return widgets.HBox(boxes, layout=ROW)
+    def _load(self, pipes):
+        """The pipelines, as `pipes` and `folders`; returns the settings for them."""
+        try:
+            self.pipes, self.folders = session.load_pipes(pipes)
+        except (ValueError, OSError) as error:
+            self.pipes, self.folders, self.size = {}, {}, 128
+            self.fail(ValueError(f"No model: {error}. Only copy-paste can answer."))
+            return Settings({}, 1, 1, 1)
+        first = next(iter(self.pipes.values()))
+        self.size = int(np.clip(first.resolution, 64, 512))
+        guidance = max(pipe.defaults()[0] for pipe in self.pipes.values())
+        return Settings(self.pipes, guidance, first.defaults()[1], first.most_steps)
+
+    def _workspace(self):
+        mark = widgets.VBox([title("1 · Mark the hole"), self._source_row(), self.painter,
+                             *self._paint_controls()]).add_class("pbe-mark")
+        pick = widgets.VBox([title("2 · Pick an exemplar"), self.picker,
+                             title("Settings"), self.settings]).add_class("pbe-pick")
+        seen = widgets.VBox([self.preview, self.results]).add_class("pbe-seen")
+        return widgets.Box([mark, pick, seen]).add_class("pbe-work")
 
     def _source_row(self):
         self.scene = number("scene", SCENE, 0, HELD_OUT_SEEDS[-1],
                             "of the miniature world, by its seed")
+        self.scene.layout.width, self.scene.style.description_width = "120px", "45px"
         self.scene.observe(lambda change: self.show_scene(change["new"]), "value")
-        self.upload = uploader("Own picture", self.use, self.fail)
-        return widgets.HBox([self.scene, self.upload], layout=ROW)
+        again = button("Show", lambda: self.show_scene(self.scene.value),
+                       tooltip="this scene, with the hole that it starts with")
+        self.upload = Upload("Own picture", self._take, self.fail, self._glance,
+                             drops=True, tip="choose a picture, or a PNG that was saved "
+                             "here; or drop or paste it anywhere")
+        self.back = button("Original", lambda: self._edit(self.original),
+                           tooltip="the picture that all of these edits began with")
+        return row(self.scene, again, self.upload, self.back)
 
     def _paint_controls(self):
         self.start_button = button("Paint", self.paint, icon="paint-brush",
-                                   button_style="primary")
-        self.stop_button = button("Stop", self.stop, icon="stop", disabled=True)
+                                   button_style="primary").add_class("pbe-start")
+        self.stop_button = button("Stop", self.stop, icon="stop",
+                                  disabled=True).add_class("pbe-stop")
         self.progress = widgets.FloatProgress(min=0, max=1, layout=WIDE)
-        self.notice = widgets.HTML(notice("Ready."), layout=WIDE)
-        self.preview = widgets.Image(layout={"width": f"{LARGE}px", "display": "none"})
+        self.preview = widgets.Image(layout={"display": "none"})
         self.preview.add_class("pbe-preview")
-        buttons = widgets.HBox([self.start_button, self.stop_button], layout=ROW)
-        return buttons, self.progress, self.notice, self.preview
+        buttons = row(self.start_button, self.stop_button, self.progress)
+        return buttons.add_class("pbe-actions"), self.notice
 
-    def _code_box(self):
-        self.code = widgets.Textarea(
-            placeholder="After Paint: code that gives the same pictures again.",
-            rows=9, layout=WIDE)
-        self.code.add_class("pbe-code")
-        return widgets.VBox([title("The same in Python"), self.code],
-                            layout={"overflow": "visible"})
+    def _watch_inputs(self):
+        self.settings.watch(self._ask_again)
+        for part in (self.painter, self.picker):
+            part.observe(lambda _: self._ask_again(), "changes")
+
+    def stills(self):
+        """{caption: picture}: the picture with its hole, the exemplar, the results."""
+        small = self.painter.small
+        hole = np.asarray(shrink(self.painter.hole, max(small.size)).resize(small.size))
+        return {"hole": plots.overlay(small, hole), "exemplar": self.picker.exemplar,
+                **{a.title: a.small(LARGE) for a in self.answers}}
 
     def say(self, text):
         """Show a line under the buttons."""
+        self._asked = False
         self.notice.value = notice(text)
 
     def fail(self, error):
         """Show an exception under the buttons."""
-        expected = isinstance(error, ValueError)
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
-        self.notice.value = notice(text, "error")
+        self._asked = False
+        self.notice.value = notice(in_words(error), "error")
+
+    def _ask_again(self):
+        """Take a complaint away once its cause is gone; one about the question is the
+        latest that the question still deserves."""
+        if "pbe-error" not in self.notice.value or not self.pipes:
+            return
+        try:
+            if self._asked:
+                self.question()
+        except ValueError as error:
+            self.notice.value = notice(error, "error")
+        else:
+            self.say("Ready.")
 
     # ------------------------------------------------------------------ the source
 
@@ -131,35 +176,79 @@ class Studio(widgets.VBox):
         scene = Scene(seed).render(self.size)
         return scene.image, around((scene.box,), .15)
 
+    def _begin_with(self, origin=None):
+        """What is shown now is the original; origin: its file, if it came from one."""
+        self.original = self.source
+        self._files = [(self.source, origin)]
+
     def show_scene(self, seed):
         """Edit a scene of the miniature world, its object's box as the hole."""
+        if self.scene.value != seed:
+            self.scene.value = seed  # which calls this function again
+            return
         self.painter.reset(*self._scene_and_box(seed))
         self.picker.scene = self.source
+        self._begin_with()
 
     def use(self, image):
         """Edit another picture, as `read_image` takes it; the hole stays where it
         is, and the picture that was edited goes to the history."""
-        before = session.Answer("source", None, Image.fromarray(self.source))
+        before = session.Answer("source", None, as_image(self.source))
+        self._edit(image)
+        self._remember([self._card(before)])
+
+    def _edit(self, image):
         self.painter.image = image
         self.picker.scene = self.source
-        self._remember([self._card(before)])
+
+    def _glance(self, picture):
+        """A small copy of a photograph that is on its way: the hole can be marked."""
+        self.use(picture)
+        self._glanced = True
+        self.say(f"{self.upload.pending} is on its way ...")
+
+    def _take(self, file):
+        """An uploaded file: a picture of one's own, or a result with its settings."""
+        glanced, self._glanced = self._glanced, False
+        found = record.read_round(file)
+        if found is not None:
+            self.restore(found)
+            return
+        picture = read_upload(file)
+        (self._edit if glanced else self.use)(picture)
+        self._begin_with(file)
+        self.say(f"{file.name}: {picture.shape[1]} x {picture.shape[0]} pixels.")
+
+    def restore(self, made):
+        """Put back what made a picture, a `record.Round`: source, hole, exemplar,
+        settings.  Paint then gives that picture again."""
+        self.painter.reset(made.image)
+        self.painter.mask = made.hole
+        self.picker.scene = self.source
+        self.picker.use(made.exemplar)
+        self.settings.restore(**made.settings)
+        self.say(f"As it was for {made.settings['arm']}; Paint gives it again.")
 
     # -------------------------------------------------------------------- painting
 
     def question(self):
         """What Paint would ask now.  Raises ValueError, for an empty hole for one."""
-        return session.ask(self.source, self.painter.mask, self.picker.exemplar,
-                            **self.settings.options)
+        if self.upload.pending:
+            raise ValueError(f"{self.upload.pending} is still on its way: one moment")
+        return session.ask(self.source, self.painter.hole, self.picker.exemplar,
+                           **self.settings.options)
 
     def paint(self):
         """Start a round in a thread; what is wrong with the question is shown at once."""
         if self.start_button.disabled:
             return
+        self.settings.roll()
         try:
             question = self.question()
             pipes = {name: self.pipes[name] for name in self.settings.chosen}
         except ValueError as error:
             self.fail(error)
+            self._asked = True
             return
         self._stop.clear()
         self._set_busy(True)
@@ -171,6 +260,7 @@ class Studio(widgets.VBox):
     def stop(self):
         """Let the running round end after its present step."""
         self._stop.set()
+        self.say("Stopping after this step ...")
 
     def wait(self, timeout=None):
         """Wait for the round to end, at most `timeout` seconds; return its answers."""
@@ -185,52 +275,78 @@ class Studio(widgets.VBox):
     def _work(self, question, pipes):
         begun = time.perf_counter()
         try:
-            self._begin(question, pipes)
+            self._begin()
             for answers in session.paint(pipes, question, self._stop, self._watch):
                 self.answers += answers
                 self.results.cards += tuple(map(self._card, answers))
+            self.progress.value = 1
             self.say(f"Done in {time.perf_counter() - begun:.1f} s.")
         except session.Stopped:
             self.say("Stopped; the pictures that were done are kept.")
         except Exception as error:  # whatever it is: show it, and stay usable
+            self.progress.value = 0
             self.fail(error)
         finally:
+            self._write_code(question, pipes)
             self._set_busy(False)
 
-    def _begin(self, question, pipes):
-        """The last results into the history, the code into its box."""
+    def _begin(self):
+        """The last results into the history; nothing of them stays to be seen."""
+        waits = session.ONE_AT_A_TIME.locked()
+        self.say("Another Studio paints; this one waits." if waits else "Painting ...")
+        self.preview.value = encode(shrink(self.painter.small, LARGE))
         before, self.results.cards = self.results.cards, ()
         self._remember(before)
         self.answers, self.progress.value = [], 0
-        try:
-            files = session.save_inputs(question, self.folder)
-        except OSError as error:
-            self.code.value = f"# no code: its inputs cannot be written\n# {error}"
-            return
-        self.code.value = session.reproducing_code(question, pipes, self.folders, files)
 
     def _watch(self, arm, share, picture):
+        if self._stop.is_set():
+            return
         self.progress.value = share
         self.say(f"Painting {arm}; {share:.0%} of all is done.")
         if picture is not None:
-            self.preview.value = session.png(session.shrink(picture, LARGE))
+            self.preview.value = encode(shrink(picture, LARGE))
+
+    def _write_code(self, question, pipes):
+        """The inputs to files, after the round: on a large picture that takes time."""
+        origin = next((file for image, file in self._files if image is question.image),
+                      None)
+        try:
+            files = record.save_inputs(question, self.folder, origin)
+        except OSError as error:
+            self.code.value = f"# no code: its inputs cannot be written\n# {error}"
+            return
+        self._files = [self._files[0], (question.image, files["image"])]
+        self.code.value = record.reproducing_code(question, pipes, self.folders, files)
 
     # --------------------------------------------------------------------- results
 
     def _card(self, answer):
-        return Card(answer, lambda answer: self.use(answer.image), self.save)
+        return Card(answer, {"use": lambda answer: self.use(answer.image),
+                             "again": lambda answer: self.restore(
+                                 record.round_of(answer))})
 
     def _remember(self, cards):
-        for card in cards:
-            card.resize(SMALL)
-        self.history.cards = (*cards, *self.history.cards)
+        """Add to the history; the same copy-paste is not shown twice."""
+        again = [old for old in self.history.cards
+                 if any(_same_paste(old.answer, card.answer) for card in cards)]
+        kept = [old for old in self.history.cards if old not in again]
+        self.history.cards = (*cards, *kept)
+        for card in again:
+            card.close()
 
     def save(self, answer):
-        """Write an answer as PNG into `folder` and say where."""
+        """Write an answer, with its settings inside, as PNG into `folder`; say where."""
         name = re.sub(r"[^\w.-]+", "-", answer.title)
         try:
-            path = session.save_png(answer.image, self.folder, name)
+            path = save_bytes(record.png_with_settings(answer), self.folder, name)
         except OSError as error:
             self.fail(error)
         else:
-            self.say(f"Saved {path}")
+            self.say(f"Saved {path.name} in {Path(self.folder).name}/")
+
+
+def _same_paste(one, other):
+    """Whether two answers are the same copy-paste: many rounds give it again."""
+    return one.arm == other.arm == session.COPY_PASTE and one.corner == other.corner \
+        and one.patch.tobytes() == other.patch.tobytes()
