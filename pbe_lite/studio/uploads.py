@@ -45,8 +45,9 @@ class Upload(Base):
                 self.pending = name
                 self._look(buffers[0])
             elif do == "piece" and self._add(message, buffers[0]):
-                self.pending = ""
-                self.act(File(name, b"".join(self._pieces)))
+                data = b"".join(self._pieces)
+                self._id, self.pending = None, ""
+                self.act(File(name, data))
             elif do == "refuse":
                 raise ValueError(f"{name}: {message.get('why')}")
         except ValueError as error:
