@@ -30,7 +30,8 @@ FOUND = [os.environ.get("PBE_CHROMIUM"), *map(shutil.which, NAMES)]
 CHROMIUM = next(filter(None, FOUND), "")
 TOKEN = "browser-test"
 ROOT = Path(__file__).resolve().parents[1]
-WAIT = int(os.environ.get("PBE_WAIT", 60))  # seconds for what takes one or two
+START = 60  # seconds for a server and a notebook
+WAIT = int(os.environ.get("PBE_WAIT", 60))  # and for what takes one or two
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is missing: pip install -r requirements.txt")
@@ -84,7 +85,7 @@ def fill(folder):
 
 def wait_for_server(url, process, log):
     begun = time.monotonic()
-    while time.monotonic() < begun + WAIT:
+    while time.monotonic() < begun + START:
         assert process.poll() is None, f"jupyter lab ended:\n{log.read_text()[-3000:]}"
         try:
             urllib.request.urlopen(f"{url}/api/status?token={TOKEN}", timeout=5).close()
@@ -156,9 +157,10 @@ class Lab:
 
     def __init__(self, page, url, notebook):
         self.page = page
-        page.set_default_timeout(1000 * WAIT)
+        page.set_default_timeout(1000 * START)
         page.goto(f"{url}/lab/tree/{notebook}?token={TOKEN}&reset")
         self.command("notebook:run-all-cells")
+        page.set_default_timeout(1000 * WAIT)
 
     def command(self, name, **arguments):
         """Do what a menu entry of JupyterLab does, and wait for it."""
@@ -617,17 +619,31 @@ def test_the_focus_stays_where_paint_and_stop_are(lab):
     assert "pbe-start" in here or "pbe-stop" in here
 
 
-def test_drawing_paint_and_results_are_seen_at_once(lab):
-    paint(lab)
-    lab.page.set_viewport_size({"width": 1280, "height": 800})
-    lab.page.wait_for_timeout(500)
+@pytest.fixture(params=["Light", "Dark"])
+def theme(lab, request):
+    lab.command("apputils:change-theme", theme=f"JupyterLab {request.param}")
+    yield request.param.lower()
+    lab.command("apputils:change-theme", theme="JupyterLab Light")
+    lab.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def show(lab, width, height, path):
+    """The window in this size, the Studio at its top, as a picture."""
+    lab.page.set_viewport_size({"width": width, "height": height})
+    lab.page.wait_for_timeout(700)
     lab.find(".pbe-mark").evaluate("(e) => e.scrollIntoView({ block: 'start' })")
     lab.page.wait_for_timeout(300)
+    lab.page.screenshot(path=path)
+
+
+def test_drawing_paint_and_results_are_seen_at_once(lab, theme, pictures):
+    paint(lab)
+    show(lab, 800, 800, pictures / f"narrow-{theme}.png")
+    show(lab, 1280, 800, pictures / f"wide-{theme}.png")
     for part in (".pbe-stage", ".pbe-start", ".pbe-results .pbe-open"):
         box = lab.find(part).first.bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 790, part
     assert lab.find(".pbe-stage").first.bounding_box()["width"] > 360
-    lab.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_the_picture_for_other_pages_is_hidden_while_the_widget_lives(lab):

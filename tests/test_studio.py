@@ -9,8 +9,9 @@ from PIL import Image
 
 from pbe_lite.data.tabletop import Scene
 from pbe_lite.studio import record, session
-from pbe_lite.studio.app import KEPT, SCENE, Studio
+from pbe_lite.studio.app import SCENE, Studio
 from pbe_lite.studio.pictures import png
+from pbe_lite.studio.rounds import KEPT
 
 
 @pytest.fixture

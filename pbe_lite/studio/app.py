@@ -7,9 +7,6 @@ Painting runs in a thread of its own, so that Stop and the kernel stay free mean
 Several Studios take turns; your own code should not call their pipelines meanwhile.
 """
 
-import re
-import threading
-import time
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -20,36 +17,18 @@ from pbe_lite.config import RUNS
 from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Scene
 from pbe_lite.evaluation.benchmark import around
 from pbe_lite.studio import record, session
-from pbe_lite.studio.cards import LARGE, Card, Cards
-from pbe_lite.studio.code_box import CodeBox
-from pbe_lite.studio.controls import (
-    OPEN,
-    WIDE,
-    Settings,
-    button,
-    in_words,
-    notice,
-    number,
-    row,
-    title,
-)
+from pbe_lite.studio.cards import LARGE
+from pbe_lite.studio.controls import Settings, button, number, row, title
 from pbe_lite.studio.exemplar_picker import ExemplarPicker
 from pbe_lite.studio.mask_painter import MaskPainter
-from pbe_lite.studio.pictures import (
-    as_image,
-    encode,
-    read_upload,
-    save_bytes,
-    shrink,
-)
-from pbe_lite.studio.still import Pictured
+from pbe_lite.studio.pictures import as_image, read_upload, shrink
+from pbe_lite.studio.rounds import Rounds
 from pbe_lite.studio.uploads import Upload
 
 SCENE = 3
-KEPT = 12  # pictures that the history holds
 
 
-class Studio(Pictured):
+class Studio(Rounds):
     """Painter, exemplar picker, settings, Paint and Stop, results, history, code.
 
     pipes: a pipeline, a folder of weights, {name: either}, or None for what is shipped.
@@ -62,12 +41,9 @@ class Studio(Pictured):
     wrong, missing weights too, is shown in the widget, which stays usable."""
 
     def __init__(self, pipes=None, source=None, exemplar=None, folder=RUNS / "studio"):
-        super().__init__(layout=OPEN)
+        super().__init__(folder)
         self.add_class("pbe-studio").add_class("pbe-zone")
-        self.folder, self.answers, self.rounds = folder, [], 0
-        self._stop, self._thread = threading.Event(), None
-        self._asked = self._glanced = False
-        self.notice = widgets.HTML(notice("Ready."), layout=WIDE)
+        self._glanced = False
         self.settings = self._load(pipes)
         self.painter = MaskPainter(source) if source is not None \
             else MaskPainter(*self._scene_and_box(SCENE))
@@ -75,9 +51,6 @@ class Studio(Pictured):
         self.picker = ExemplarPicker(self.source, size=self.size)
         if exemplar is not None:
             self.picker.use(exemplar)
-        self.results = Cards("Results").add_class("pbe-results")
-        self.history = Cards("Before", KEPT).add_class("pbe-history")
-        self.code = CodeBox()
         self.children = (self._workspace(), self.history, self.code)
         self._watch_inputs()
 
@@ -97,8 +70,10 @@ class Studio(Pictured):
         return Settings(self.pipes, guidance, first.defaults()[1], first.most_steps)
 
     def _workspace(self):
+        buttons = row(self.start_button, self.stop_button, self.progress)
         mark = widgets.VBox([title("1 · Mark the hole"), self._source_row(), self.painter,
-                             *self._paint_controls()]).add_class("pbe-mark")
+                             buttons.add_class("pbe-actions"), self.notice])
+        mark.add_class("pbe-mark")
         pick = widgets.VBox([title("2 · Pick an exemplar"), self.picker,
                              title("Settings"), self.settings]).add_class("pbe-pick")
         seen = widgets.VBox([self.preview, self.results]).add_class("pbe-seen")
@@ -118,17 +93,6 @@ class Studio(Pictured):
                            tooltip="the picture that all of these edits began with")
         return row(self.scene, again, self.upload, self.back)
 
-    def _paint_controls(self):
-        self.start_button = button("Paint", self.paint, icon="paint-brush",
-                                   button_style="primary").add_class("pbe-start")
-        self.stop_button = button("Stop", self.stop, icon="stop",
-                                  disabled=True).add_class("pbe-stop")
-        self.progress = widgets.FloatProgress(min=0, max=1, layout=WIDE)
-        self.preview = widgets.Image(layout={"display": "none"})
-        self.preview.add_class("pbe-preview")
-        buttons = row(self.start_button, self.stop_button, self.progress)
-        return buttons.add_class("pbe-actions"), self.notice
-
     def _watch_inputs(self):
         self.settings.watch(self._ask_again)
         for part in (self.painter, self.picker):
@@ -140,29 +104,6 @@ class Studio(Pictured):
         hole = np.asarray(shrink(self.painter.hole, max(small.size)).resize(small.size))
         return {"hole": plots.overlay(small, hole), "exemplar": self.picker.exemplar,
                 **{a.title: a.small(LARGE) for a in self.answers}}
-
-    def say(self, text):
-        """Show a line under the buttons."""
-        self._asked = False
-        self.notice.value = notice(text)
-
-    def fail(self, error):
-        """Show an exception under the buttons."""
-        self._asked = False
-        self.notice.value = notice(in_words(error), "error")
-
-    def _ask_again(self):
-        """Take a complaint away once its cause is gone; one about the question is the
-        latest that the question still deserves."""
-        if "pbe-error" not in self.notice.value or not self.pipes:
-            return
-        try:
-            if self._asked:
-                self.question()
-        except ValueError as error:
-            self.notice.value = notice(error, "error")
-        else:
-            self.say("Ready.")
 
     # ------------------------------------------------------------------ the source
 
@@ -213,6 +154,7 @@ class Studio(Pictured):
         found = record.read_round(file)
         if found is not None:
             self.restore(found)
+            self._begin_with()
             return
         picture = read_upload(file)
         (self._edit if glanced else self.use)(picture)
@@ -229,124 +171,9 @@ class Studio(Pictured):
         self.settings.restore(**made.settings)
         self.say(f"As it was for {made.settings['arm']}; Paint gives it again.")
 
-    # -------------------------------------------------------------------- painting
-
     def question(self):
         """What Paint would ask now.  Raises ValueError, for an empty hole for one."""
         if self.upload.pending:
             raise ValueError(f"{self.upload.pending} is still on its way: one moment")
         return session.ask(self.source, self.painter.hole, self.picker.exemplar,
                            **self.settings.options)
-
-    def paint(self):
-        """Start a round in a thread; what is wrong with the question is shown at once."""
-        if self.start_button.disabled:
-            return
-        self.settings.roll()
-        try:
-            question = self.question()
-            pipes = {name: self.pipes[name] for name in self.settings.chosen}
-        except ValueError as error:
-            self.fail(error)
-            self._asked = True
-            return
-        self._stop.clear()
-        self._set_busy(True)
-        self.rounds += 1
-        self._thread = threading.Thread(target=self._work, args=(question, pipes),
-                                        daemon=True)
-        self._thread.start()
-
-    def stop(self):
-        """Let the running round end after its present step."""
-        self._stop.set()
-        self.say("Stopping after this step ...")
-
-    def wait(self, timeout=None):
-        """Wait for the round to end, at most `timeout` seconds; return its answers."""
-        if self._thread:
-            self._thread.join(timeout)
-        return self.answers
-
-    def _set_busy(self, busy):
-        self.start_button.disabled, self.stop_button.disabled = busy, not busy
-        self.preview.layout.display = None if busy else "none"
-
-    def _work(self, question, pipes):
-        begun = time.perf_counter()
-        try:
-            self._begin()
-            for answers in session.paint(pipes, question, self._stop, self._watch):
-                self.answers += answers
-                self.results.cards += tuple(map(self._card, answers))
-            self.progress.value = 1
-            self.say(f"Done in {time.perf_counter() - begun:.1f} s.")
-        except session.Stopped:
-            self.say("Stopped; the pictures that were done are kept.")
-        except Exception as error:  # whatever it is: show it, and stay usable
-            self.progress.value = 0
-            self.fail(error)
-        finally:
-            self._write_code(question, pipes)
-            self._set_busy(False)
-
-    def _begin(self):
-        """The last results into the history; nothing of them stays to be seen."""
-        waits = session.ONE_AT_A_TIME.locked()
-        self.say("Another Studio paints; this one waits." if waits else "Painting ...")
-        self.preview.value = encode(shrink(self.painter.small, LARGE))
-        before, self.results.cards = self.results.cards, ()
-        self._remember(before)
-        self.answers, self.progress.value = [], 0
-
-    def _watch(self, arm, share, picture):
-        if self._stop.is_set():
-            return
-        self.progress.value = share
-        self.say(f"Painting {arm}; {share:.0%} of all is done.")
-        if picture is not None:
-            self.preview.value = encode(shrink(picture, LARGE))
-
-    def _write_code(self, question, pipes):
-        """The inputs to files, after the round: on a large picture that takes time."""
-        origin = next((file for image, file in self._files if image is question.image),
-                      None)
-        try:
-            files = record.save_inputs(question, self.folder, origin)
-        except OSError as error:
-            self.code.value = f"# no code: its inputs cannot be written\n# {error}"
-            return
-        self._files = [self._files[0], (question.image, files["image"])]
-        self.code.value = record.reproducing_code(question, pipes, self.folders, files)
-
-    # --------------------------------------------------------------------- results
-
-    def _card(self, answer):
-        return Card(answer, {"use": lambda answer: self.use(answer.image),
-                             "again": lambda answer: self.restore(
-                                 record.round_of(answer))})
-
-    def _remember(self, cards):
-        """Add to the history; the same copy-paste is not shown twice."""
-        again = [old for old in self.history.cards
-                 if any(_same_paste(old.answer, card.answer) for card in cards)]
-        kept = [old for old in self.history.cards if old not in again]
-        self.history.cards = (*cards, *kept)
-        for card in again:
-            card.close()
-
-    def save(self, answer):
-        """Write an answer, with its settings inside, as PNG into `folder`; say where."""
-        name = re.sub(r"[^\w.-]+", "-", answer.title)
-        try:
-            path = save_bytes(record.png_with_settings(answer), self.folder, name)
-        except OSError as error:
-            self.fail(error)
-        else:
-            self.say(f"Saved {path.name} in {Path(self.folder).name}/")
-
-
-def _same_paste(one, other):
-    """Whether two answers are the same copy-paste: many rounds give it again."""
-    return one.arm == other.arm == session.COPY_PASTE and one.corner == other.corner \
-        and one.patch.tobytes() == other.patch.tobytes()
