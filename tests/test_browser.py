@@ -341,7 +341,7 @@ def test_no_key_pressed_inside_reaches_the_notebook(lab, control):
     cells = lab.page.locator(".jp-Cell")
     before = cells.count()
     lab.find(control).first.focus()
-    for key in ("x", "d", "d", "a", "b", "m", "Shift+M", "Shift+Enter", "z"):
+    for key in ("x", "d", "d", "a", "b", "m", "Shift+M", "z", "Shift+Enter", "Escape"):
         lab.page.keyboard.press(key)
     lab.page.wait_for_timeout(100)
     assert cells.count() == before

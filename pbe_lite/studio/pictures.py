@@ -48,7 +48,8 @@ def as_image(picture):
 def shrink(picture, longest):
     """A picture, PIL or (H, W, 3) uint8, as a PIL image whose longer side has at most
     `longest` pixels."""
-    image = as_image(picture).copy()
+    image = as_image(picture)
+    image = image.copy() if image is picture else image
     image.thumbnail((longest, longest))
     return image
 

@@ -120,7 +120,8 @@ def reproducing_code(question, pipes, folders, files):
     for name, pipe in pipes.items():
         body += _call(name, pipe, question, folders[name], soft)
     needed = [n for n in ("RUNS", "WEIGHTS") if any(f"{n} / " in line for line in body)]
-    lines = [f"from pbe_lite import PaintByExamplePipeline{', crop_and_paste' * soft}"]
+    lines = ["import numpy as np", ""] * soft
+    lines += [f"from pbe_lite import PaintByExamplePipeline{', crop_and_paste' * soft}"]
     lines += [f"from pbe_lite.config import {', '.join(needed)}"] * bool(needed)
     return "\n".join([*lines, "", "question = dict(", *body]) + "\n"
 
@@ -136,13 +137,13 @@ def _call(name, pipe, question, folder, soft):
     image, hole = ARGUMENTS["image"], ARGUMENTS["hole"]
     return [f"pipe = {load}",
             f"squares = pipe(**question, {numbers},",
-            "               paste=False, output_type='np').images",
+            "               paste=False).images",
             f"image = crop_and_paste.read_image(question[{image!r}])",
             f"hole = crop_and_paste.read_mask(question[{hole!r}], image.shape[:2])",
             "window = crop_and_paste.hole_window(hole)",
             f"images[{name!r}] = [",
-            f"    crop_and_paste.paste(image, square, hole, window, {question.softness})",
-            "    for square in squares]"]
+            "    crop_and_paste.paste(image, np.asarray(square), hole, window,",
+            f"                         {question.softness}) for square in squares]"]
 
 
 def _place(path):

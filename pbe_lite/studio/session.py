@@ -198,26 +198,36 @@ def _wait_for_turn(stop):
 
 
 def edit(pipe, question, callback=None):
-    """The only call of a pipeline: PIL images of the size of the question's."""
-    asked = {ARGUMENTS[k]: v for k, v in question._asdict().items() if k in ARGUMENTS}
-    if question.softness == SOFTNESS:
-        return pipe(**asked, callback=callback).images
-    squares = pipe(**asked, callback=callback, paste=False, output_type="np").images
-    window = crop_and_paste.hole_window(question.hole)
-    return [Image.fromarray(crop_and_paste.paste(question.image, s, question.hole, window,
-                                                 question.softness)) for s in squares]
+    """The only call of a pipeline: PIL images of the size of the question's.
+
+    It is given the square that it would cut out itself, so that a large picture is read
+    and resized once, and not once for every arm."""
+    window, square, hole = seen_by(pipe, question)
+    asked = question if hole.all() else question._replace(image=square, hole=hole)
+    options = {ARGUMENTS[k]: v for k, v in asked._asdict().items() if k in ARGUMENTS}
+    squares = pipe(**options, callback=callback, paste=False).images
+    return [Image.fromarray(crop_and_paste.paste(
+        question.image, np.asarray(painted), question.hole, window, question.softness))
+        for painted in squares]
+
+
+def seen_by(pipe, question):
+    """The window around the hole; its part of the picture, (S, S, 3) uint8, and of the
+    hole, (S, S) bool, as the pipeline sees them."""
+    window, side = crop_and_paste.hole_window(question.hole), pipe.resolution
+    square = crop_and_paste.resize(crop_and_paste.crop(question.image, window), side)
+    hole = crop_and_paste.resize_hole(crop_and_paste.crop(question.hole, window), side)
+    return window, square, hole
 
 
 def previewer(pipe, question):
     """A function from latents (B, c, h, w) to a picture (S, S, 3) uint8: the square that
     the model sees, its hole filled with the first sample as it stands."""
-    window, side = crop_and_paste.hole_window(question.hole), pipe.resolution
-    square = crop_and_paste.resize(crop_and_paste.crop(question.image, window), side)
-    hole = crop_and_paste.resize_hole(crop_and_paste.crop(question.hole, window), side)
+    _, square, hole = seen_by(pipe, question)
 
     def show(latents):
         painted = to_bytes(pipe.decode(latents[:1]))[0]
-        whole = crop_and_paste.Window(0, 0, side)
+        whole = crop_and_paste.Window(0, 0, len(hole))
         return crop_and_paste.paste(square, painted, hole, whole)
 
     return show
