@@ -203,9 +203,11 @@ def edit(pipe, question, callback=None):
     It is given the square that it would cut out itself, so that a large picture is read
     and resized once, and not once for every arm."""
     window, square, hole = seen_by(pipe, question)
-    asked = question if hole.all() else question._replace(image=square, hole=hole)
+    asked, context = question._replace(image=square, hole=hole), pipe.resolution
+    if hole.all():  # a pipeline takes no picture that is all hole
+        asked, context = question, 3.
     options = {ARGUMENTS[k]: v for k, v in asked._asdict().items() if k in ARGUMENTS}
-    squares = pipe(**options, callback=callback, paste=False).images
+    squares = pipe(**options, context=context, callback=callback, paste=False).images
     return [Image.fromarray(crop_and_paste.paste(
         question.image, np.asarray(painted), question.hole, window, question.softness))
         for painted in squares]
