@@ -10,8 +10,6 @@ import base64
 import io
 import json
 import os
-import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -100,9 +98,7 @@ def server(tmp_path_factory):
     """The address of a JupyterLab with the notebooks; it ends with this module."""
     folder, port = tmp_path_factory.mktemp("lab"), free_port()
     log = folder / "server.log"
-    large_uploads = re.search("LARGE_UPLOADS := (.*)", (ROOT / "Makefile").read_text())[1]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-               *shlex.split(large_uploads),
                "--expose-app-in-browser", f"--ServerApp.port={port}",
                "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0",
                f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"]

@@ -6,7 +6,6 @@ them, sliders of core ipywidgets stand in and say so.
 
 import operator
 
-import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 from traitlets import Bool, Bytes, Int, List, Unicode
@@ -15,7 +14,8 @@ from pbe_lite import plots
 from pbe_lite.data.masks import check_box
 from pbe_lite.studio import strokes
 from pbe_lite.studio.assets import STYLE, Base, Drawn, module
-from pbe_lite.studio.controls import OPEN, WIDE
+from pbe_lite.studio.box_sliders import BoxSliders
+from pbe_lite.studio.controls import OPEN
 from pbe_lite.studio.pictures import encode, png, read_picture, read_upload, shrink
 from pbe_lite.studio.still import Pictured
 from pbe_lite.studio.uploads import Upload
@@ -24,9 +24,6 @@ TOOLS = ("brush", "eraser", "box", "lasso")
 BOX = (.3, .4, .7, .85)  # the default hole
 SHOWN = 1024  # pixels: a longer picture is shown smaller
 DRAWN = 2048  # pixels: marks on a longer picture are drawn at this size and stretched
-MISSING = ("<b>The drawing canvas cannot be loaded here.</b> Set the box with the sliders; "
-           "to draw, install <code>anywidget</code> where Jupyter itself runs, and reload "
-           "the page.")
 
 
 class Canvas(Base):
@@ -196,36 +193,6 @@ class MaskPainter(Pictured):
         if 0 < len(known) <= len(marks) and all(map(operator.is_, known, marks)):
             return strokes.draw_all(self._mask, marks[len(known):])
         return strokes.marks_mask(marks, self.canvas.size[::-1])
-
-
-class BoxSliders(widgets.VBox):
-    """A box by two sliders, and the picture with it: core ipywidgets only.
-
-    `act(box)` is called when a slider was moved; box: fractions."""
-
-    def __init__(self, box, act):
-        x0, y0, x1, y1 = box
-        options = dict(min=0., max=1., step=.01, continuous_update=False,
-                       readout_format=".0%", layout=WIDE)
-        self.across = widgets.FloatRangeSlider(value=(x0, x1), description="left, right",
-                                               **options)
-        self.down = widgets.FloatRangeSlider(value=(y0, y1), description="top, bottom",
-                                             **options)
-        self.picture = widgets.Image(layout={"max_width": "100%"})
-        super().__init__([widgets.HTML(MISSING), self.across, self.down, self.picture])
-        self.add_class("pbe-fallback")
-        self.act = act
-        for slider in (self.across, self.down):
-            slider.observe(self._moved, "value")
-
-    def _moved(self, _):
-        (x0, x1), (y0, y1) = self.across.value, self.down.value
-        if x0 < x1 and y0 < y1:
-            self.act((x0, y0, x1, y1))
-
-    def show(self, image, mask):
-        """image: PIL; mask: (H, W) of its size, 1 = hole."""
-        self.picture.value = png(plots.overlay(image, mask))
 
 
 class Gallery(Base):
