@@ -12,8 +12,9 @@
 import { download, node, pictureUrl } from "./dom.js";
 import { drawGuides, drawLayer, drawTint, maskCanvas, stripes } from "./drawing.js";
 import { Frame } from "./frame.js";
-import { clamp, extendMark, isWhole, round, startMark } from "./marks.js";
+import { clamp, isWhole } from "./marks.js";
 import { tendTo } from "./page.js";
+import { Pen, usePointers } from "./pen.js";
 import { makeToolbar } from "./toolbar.js";
 import { HINTS, KEYS, command } from "./tools.js";
 
@@ -25,10 +26,10 @@ const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLe
 
 class Painter {
   constructor(model, el) {
-    Object.assign(this, { model, el, pending: [], mark: null, hover: null, count: 0 });
+    Object.assign(this, { model, el, pending: [], hover: null, count: 0 });
     this.name = Math.random().toString(36).slice(2); // two views share one model
-    this.tool = model.get("tools")[0];
-    this.cross = null; // where the keys are
+    this.pen = new Pen(model.get("tools")[0],
+      () => ({ width: this.size.value / 100, crop: model.get("crop") }));
     this.hand = false; // whether dragging moves the picture
     this.build();
     this.listen();
@@ -53,12 +54,12 @@ class Painter {
 
   listen() {
     const { canvas, model } = this;
-    canvas.onpointerdown = (e) => this.down(e);
-    canvas.onpointermove = (e) => this.move(e);
-    canvas.onpointerup = (e) => this.up(e);
-    canvas.onpointercancel = canvas.onlostpointercapture = (e) => this.lose(e);
-    canvas.onpointerleave = () => this.point(null);
-    canvas.onblur = () => (this.pressed ? this.drop() : this.redraw());
+    usePointers(canvas, this.frame, this.pen, { add: (mark) => this.add(mark),
+      hands: () => this.hand, seen: (point) => this.point(point) });
+    canvas.onblur = () => {
+      if (this.pen.pressed) this.pen.drop();
+      this.redraw();
+    };
     canvas.onfocus = () => this.redraw();
     this.el.onkeydown = (e) => this.key(e);
     this.heard = {
@@ -104,7 +105,7 @@ class Painter {
     this.known = maskCanvas(bytes(model.get("mask")), width, height);
     this.named.Undo.disabled = !model.get("can_undo");
     this.named.Redo.disabled = !model.get("can_redo");
-    this.choose(this.tool);
+    this.choose(this.pen.tool);
     this.redraw();
   }
 
@@ -124,14 +125,14 @@ class Painter {
       zoom: () => frame.zoom(what.by),
       whole: () => frame.whole(),
       hide: () => this.hide(),
-      hand: () => this.choose(this.tool, !this.hand),
+      hand: () => this.choose(this.pen.tool, !this.hand),
       invert: () => this.add({ kind: "invert" }),
       grow: () => this.add({ kind: "grow", by: what.by }),
       clear: () => this.add({ kind: "clear" }),
       undo: () => this.tell({ do: "undo" }),
       redo: () => this.tell({ do: "redo" }),
       press: () => this.press(),
-      drop: () => this.drop(),
+      drop: () => this.pen.drop(),
       move: () => this.moveCross(what.to, what.step),
       save: () => this.save(),
     };
@@ -152,7 +153,8 @@ class Painter {
   }
 
   choose(tool, hand = this.hand) {
-    Object.assign(this, { tool, hand });
+    this.pen.tool = tool;
+    this.hand = hand;
     for (const [name, button] of Object.entries(this.tools))
       button.setAttribute("aria-pressed", String(name === tool && !hand));
     this.named.Move?.setAttribute("aria-pressed", String(hand));
@@ -164,7 +166,7 @@ class Painter {
   }
 
   isSized() {
-    return !this.hand && (this.tool === "brush" || this.tool === "eraser");
+    return !this.hand && ["brush", "eraser"].includes(this.pen.tool);
   }
 
   resize(by) {
@@ -183,82 +185,20 @@ class Painter {
     this.model.send({ do: "save" });
   }
 
-  begin(point) {
-    this.from = point;
-    this.mark = startMark(this.tool, point, this.size.value / 100, this.model.get("crop"));
-  }
-
-  down(e) {
-    const { fingers } = this.frame;
-    if (e.button > 1 || fingers.size === 2) return;
-    e.preventDefault();
-    this.canvas.focus({ preventScroll: true });
-    this.drop();
-    fingers.set(e.pointerId, this.frame.inFrame(e));
-    try {
-      this.canvas.setPointerCapture(e.pointerId);
-    } catch {
-      // a pointer made up by a script cannot be captured
-    }
-    this.pans = this.hand || e.button === 1 || fingers.size === 2;
-    if (!this.pans) this.begin(this.frame.where(e));
-    this.redraw();
-  }
-
-  move(e) {
-    this.point(this.frame.where(e));
-    if (!this.frame.fingers.has(e.pointerId)) return;
-    if (this.pans) this.frame.follow(e);
-    if (!this.mark) return;
-    const events = e.getCoalescedEvents?.() ?? [];
-    for (const each of events.length ? events : [e])
-      extendMark(this.mark, this.from, this.frame.where(each));
-  }
-
-  up(e) {
-    if (!this.frame.fingers.has(e.pointerId)) return;
-    if (this.mark) extendMark(this.mark, this.from, this.frame.where(e));
-    const { mark } = this;
-    this.lose(e);
-    if (mark) this.add(mark);
-  }
-
-  lose(e) {
-    this.frame.fingers.delete(e.pointerId);
-    if (!this.pressed) this.drop();
-  }
-
-  drop() {
-    Object.assign(this, { mark: null, pressed: false });
-    this.redraw();
-  }
-
   point(hover) {
     this.hover = hover;
     this.redraw();
   }
 
-  // ---- keys draw as a pointer does
-
-  moveCross([dx, dy], step) {
-    const [x, y] = this.cross ?? this.frame.middle();
-    const near = step / this.frame.view.scale;
-    this.cross = [round(clamp(x + dx * near)), round(clamp(y + dy * near))];
-    if (this.pressed) extendMark(this.mark, this.from, this.cross);
-    this.hint.textContent = this.pressed ? "Enter ends it." : KEYS;
+  moveCross(to, step) {
+    this.pen.move(to, step / this.frame.view.scale, this.frame.middle());
+    this.hint.textContent = this.pen.pressed ? "Enter ends it." : KEYS;
   }
 
   press() {
-    this.cross ??= this.frame.middle();
-    const { mark, pressed } = this;
-    this.drop();
-    if (pressed) {
-      this.add(mark);
-      return;
-    }
-    this.begin(this.cross);
-    this.pressed = true;
-    this.hint.textContent = "Move on with the arrows; Enter ends it.";
+    const mark = this.pen.press(this.frame.middle());
+    if (mark) this.add(mark);
+    else this.hint.textContent = "Move on with the arrows; Enter ends it.";
   }
 
   add(mark) {
@@ -288,14 +228,15 @@ class Painter {
 
   draw() {
     const crop = this.model.get("crop");
-    const marks = this.pending.map(({ mark }) => mark);
-    drawLayer(this.layer, this.known, this.mark ? [...marks, this.mark] : marks, crop);
+    const { mark, cross } = this.pen;
+    const marks = [...this.pending.map((waiting) => waiting.mark), ...(mark ? [mark] : [])];
+    drawLayer(this.layer, this.known, marks, crop);
     drawTint(this.canvas, this.layer, crop ? "black" : this.pattern);
     drawGuides(this.canvas, {
       circle: this.hover && this.isSized()
         ? { at: this.hover, radius: this.size.value / 200 } : null,
-      outline: this.mark?.kind === "lasso" ? this.mark.points : null,
-      cross: document.activeElement === this.canvas ? this.cross : null,
+      outline: mark?.kind === "lasso" ? mark.points : null,
+      cross: document.activeElement === this.canvas ? cross : null,
     }, this.frame.view?.scale ?? 1);
   }
 }
