@@ -31,7 +31,7 @@ class Pictured(widgets.VBox):
 
 def strip(pictures):
     """{caption: picture} side by side, a PIL image on white."""
-    views = [shrink(picture, HIGH) for picture in pictures.values()]
+    views = [_as_high(shrink(picture, 2 * HIGH)) for picture in pictures.values()]
     width = sum(max(view.width, HIGH // 2) + GAP for view in views) + GAP
     sheet = Image.new("RGB", (width, HIGH + LINE + 2 * GAP), "white")
     pen, x = ImageDraw.Draw(sheet), GAP
@@ -40,3 +40,9 @@ def strip(pictures):
         sheet.paste(view, (x, GAP + LINE))
         x += max(view.width, HIGH // 2) + GAP
     return sheet
+
+
+def _as_high(image):
+    """HIGH pixels high, but never more than three times as wide."""
+    width = min(3 * HIGH, max(1, round(image.width * HIGH / image.height)))
+    return image.resize((width, HIGH))
