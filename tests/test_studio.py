@@ -1,10 +1,14 @@
 """The Studio without a browser: a round, Stop, errors, history, code."""
 
 import json
+import re
 import time
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbconvert import HTMLExporter
 from PIL import Image
 
 from pbe_lite.data.tabletop import Scene
@@ -246,6 +250,16 @@ def test_pages_without_a_kernel_get_a_picture(studio, monkeypatch):
     assert set(still) == {"image/png", "text/plain"}
     assert len(still["image/png"]) > 10_000 and "/" not in still["text/plain"]
     json.dumps(shown)
+
+
+def test_the_notebook_as_html_shows_a_picture_and_no_folder_of_a_machine():
+    path = Path(__file__).parents[1] / "notebooks" / "studio.ipynb"
+    cells = nbformat.read(path, 4).cells
+    (opens,) = (c for c in cells if c.source.rstrip().endswith("\nstudio"))
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[opens]))
+    assert "data:image/png;base64" in page and "Studio(" not in page.split("</pre>")[-1]
+    outputs = json.dumps([c.get("outputs") for c in cells])
+    assert not re.search(r"/(home|root|work|Users)/", outputs)
 
 
 def test_the_history_is_limited(studio):
