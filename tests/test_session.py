@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from pbe_lite.evaluation.baselines import copy_paste
-from pbe_lite.studio import pictures, record, session
+from pbe_lite.studio import pictures, preview, record, session
 from pbe_lite.studio.pictures import File
 from pbe_lite.studio.session import Answer, Stopped, ask, load_pipes, paint, paint_one
 
@@ -121,7 +121,7 @@ def test_the_first_step_is_shown_and_only_the_hole_differs(pipe, question):
     list(paint({"one": pipe}, question, never(),
                lambda arm, share, picture: shown.append(picture)))
     assert shown[0].shape == (64, 64, 3) and shown[0].dtype == np.uint8
-    nothing = session.previewer(pipe, question)(pipe.noise([0]))
+    nothing = preview.previewer(pipe, question)(pipe.noise([0]))
     same = (shown[0] == nothing).all(-1)
     assert same.any() and not same.all()  # other noise, the same surroundings
 
@@ -162,7 +162,7 @@ def test_previews_leave_most_of_the_time_to_the_painting():
         now[0] += cost
         return "picture"
 
-    look = session.now_and_then(slow, gap=1, share=.2, clock=lambda: now[0])
+    look = preview.now_and_then(slow, gap=1, share=.2, clock=lambda: now[0])
     assert look(2) == "picture"  # the first at once: 0 to 2
     now[0] = 9.9
     assert look(2) is None  # 2 seconds are a fifth of 10

@@ -6,7 +6,6 @@ the picture, only a part of it is touched: the square around the hole.
 """
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from PIL import Image
 from pbe_lite import crop_and_paste
 from pbe_lite.config import ARMS, WEIGHTS
 from pbe_lite.evaluation.baselines import copy_paste
-from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
+from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.studio.pictures import as_image, read_picture, shrink
+from pbe_lite.studio.preview import now_and_then, previewer, seen_by
 
 COPY_PASTE = "copy-paste"
 SOFTNESS = 1 / 32  # width of the feathered edge, of the square that the model sees
@@ -158,14 +158,20 @@ def paint(pipes, question, stop, watch):
     stop: a threading.Event; once it is set, Stopped is raised after the running step.
     watch(arm, share, picture) is called after every step: share of the whole work done,
     0..1; picture as `previewer` gives it, or None when the last one was just shown."""
+    yield [_copy_paste(question)]
     part, corner = cut(question)
-    pasted = copy_paste(part.image, part.hole, part.exemplar)
-    yield [Answer(COPY_PASTE, None, Image.fromarray(pasted), corner, question)]
     for i, (arm, pipe) in enumerate(pipes.items()):
         patches = paint_one(pipe, part, stop, _share_of(watch, arm, i, len(pipes)))
         used = pipe.defaults(question.guidance_scale, question.steps)
         yield [Answer(arm, question.seed + k, patch, corner, question, *used)
                for k, patch in enumerate(patches)]
+
+
+def _copy_paste(question):
+    x0, y0, x1, y1 = map(int, crop_and_paste.hole_box(question.hole))
+    tight = np.s_[y0:y1, x0:x1]
+    pasted = copy_paste(question.image[tight], question.hole[tight], question.exemplar)
+    return Answer(COPY_PASTE, None, Image.fromarray(pasted), (x0, y0), question)
 
 
 def _share_of(watch, arm, index, count):
@@ -211,43 +217,3 @@ def edit(pipe, question, callback=None):
     return [Image.fromarray(crop_and_paste.paste(
         question.image, np.asarray(painted), question.hole, window, question.softness))
         for painted in squares]
-
-
-def seen_by(pipe, question):
-    """The window around the hole; its part of the picture, (S, S, 3) uint8, and of the
-    hole, (S, S) bool, as the pipeline sees them."""
-    window, side = crop_and_paste.hole_window(question.hole), pipe.resolution
-    square = crop_and_paste.resize(crop_and_paste.crop(question.image, window), side)
-    hole = crop_and_paste.resize_hole(crop_and_paste.crop(question.hole, window), side)
-    return window, square, hole
-
-
-def previewer(pipe, question):
-    """A function from latents (B, c, h, w) to a picture (S, S, 3) uint8: the square that
-    the model sees, its hole filled with the first sample as it stands."""
-    _, square, hole = seen_by(pipe, question)
-
-    def show(latents):
-        painted = to_bytes(pipe.decode(latents[:1]))[0]
-        whole = crop_and_paste.Window(0, 0, len(hole))
-        return crop_and_paste.paste(square, painted, hole, whole)
-
-    return show
-
-
-def now_and_then(function, gap=.1, share=.2, clock=time.perf_counter):
-    """`function`, but a call returns None while it is too early: within `gap` seconds of
-    the last one, or when it would take more than `share` of the time."""
-    due = -np.inf
-
-    def call(*args):
-        nonlocal due
-        begun = clock()
-        if begun < due:
-            return None
-        value = function(*args)
-        cost = clock() - begun
-        due = begun + cost + max(gap, cost * (1 / share - 1))
-        return value
-
-    return call
