@@ -254,6 +254,64 @@ def fresh_hole(request):
         lab.click("Brush")
 
 
+# ------------------------------------------------------------ what is seen and heard
+
+
+@pytest.fixture(params=["Light", "Dark"])
+def theme(lab, request):
+    lab.command("apputils:change-theme", theme=f"JupyterLab {request.param}")
+    yield request.param.lower()
+    lab.command("apputils:change-theme", theme="JupyterLab Light")
+    lab.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def show(lab, width, height, path):
+    """The window in this size, the Studio at its top, as a picture."""
+    lab.page.set_viewport_size({"width": width, "height": height})
+    lab.page.wait_for_timeout(700)
+    lab.find(".pbe-mark").evaluate("(e) => e.scrollIntoView({ block: 'start' })")
+    lab.page.wait_for_timeout(300)
+    lab.page.screenshot(path=path)
+
+
+def test_drawing_paint_and_results_are_seen_at_once(lab, theme, pictures):
+    paint(lab)
+    show(lab, 800, 800, pictures / f"narrow-{theme}.png")
+    show(lab, 1280, 800, pictures / f"wide-{theme}.png")
+    for part in (".pbe-stage", ".pbe-start", ".pbe-results .pbe-open"):
+        box = lab.find(part).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 790, part
+    assert lab.find(".pbe-stage").first.bounding_box()["width"] > 360
+
+
+def test_the_picture_for_other_pages_is_hidden_while_the_widget_lives(lab):
+    still = ".jp-OutputArea-child:has(.pbe-studio) + .jp-OutputArea-child img"
+    assert lab.page.locator(still).count() == 1
+    assert not lab.page.locator(still).is_visible()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The source of axe-core, from npm."""
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "install", "--no-save", "--silent", "axe-core@4"],
+                       cwd=folder, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("npm cannot bring axe-core here")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def test_axe_finds_no_serious_fault(lab, axe):
+    paint(lab)
+    lab.page.wait_for_timeout(1500)
+    lab.page.evaluate(axe)
+    found = lab.page.evaluate("() => axe.run('.pbe-studio')")["violations"]
+    serious = [(f["id"], [n["html"][:200] for n in f["nodes"]][:4]) for f in found
+               if f["impact"] in ("serious", "critical")]
+    assert not serious
+
+
 # ------------------------------------------------------------------------- the painter
 
 
@@ -613,61 +671,6 @@ def test_the_focus_stays_where_paint_and_stop_are(lab):
     lab.page.wait_for_timeout(200)
     here = lab.page.evaluate("() => document.activeElement.className")
     assert "pbe-start" in here or "pbe-stop" in here
-
-
-@pytest.fixture(params=["Light", "Dark"])
-def theme(lab, request):
-    lab.command("apputils:change-theme", theme=f"JupyterLab {request.param}")
-    yield request.param.lower()
-    lab.command("apputils:change-theme", theme="JupyterLab Light")
-    lab.page.set_viewport_size({"width": 1280, "height": 900})
-
-
-def show(lab, width, height, path):
-    """The window in this size, the Studio at its top, as a picture."""
-    lab.page.set_viewport_size({"width": width, "height": height})
-    lab.page.wait_for_timeout(700)
-    lab.find(".pbe-mark").evaluate("(e) => e.scrollIntoView({ block: 'start' })")
-    lab.page.wait_for_timeout(300)
-    lab.page.screenshot(path=path)
-
-
-def test_drawing_paint_and_results_are_seen_at_once(lab, theme, pictures):
-    paint(lab)
-    show(lab, 800, 800, pictures / f"narrow-{theme}.png")
-    show(lab, 1280, 800, pictures / f"wide-{theme}.png")
-    for part in (".pbe-stage", ".pbe-start", ".pbe-results .pbe-open"):
-        box = lab.find(part).first.bounding_box()
-        assert box["y"] >= 0 and box["y"] + box["height"] <= 790, part
-    assert lab.find(".pbe-stage").first.bounding_box()["width"] > 360
-
-
-def test_the_picture_for_other_pages_is_hidden_while_the_widget_lives(lab):
-    still = ".jp-OutputArea-child:has(.pbe-studio) + .jp-OutputArea-child img"
-    assert lab.page.locator(still).count() == 1
-    assert not lab.page.locator(still).is_visible()
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    """The source of axe-core, from npm."""
-    folder = tmp_path_factory.mktemp("axe")
-    try:
-        subprocess.run(["npm", "install", "--no-save", "--silent", "axe-core@4"],
-                       cwd=folder, check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        pytest.skip("npm cannot bring axe-core here")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
-
-
-def test_axe_finds_no_serious_fault(lab, axe):
-    paint(lab)
-    lab.page.wait_for_timeout(1500)
-    lab.page.evaluate(axe)
-    found = lab.page.evaluate("() => axe.run('.pbe-studio')")["violations"]
-    serious = [(f["id"], [n["html"][:200] for n in f["nodes"]][:4]) for f in found
-               if f["impact"] in ("serious", "critical")]
-    assert not serious
 
 
 def test_the_code_is_there_to_copy(lab):
