@@ -7,15 +7,13 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .PHONY: help lab check test browser demo lint clean
-# a server drops messages above 10 MB otherwise, and a photograph is one message
-LARGE_UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 200000000}'
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
 help:  ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
 
 lab: $(STAMP)  ## open the course in JupyterLab
-	$(BIN)/python -m jupyterlab $(AS_ROOT) $(LARGE_UPLOADS) notebooks/00_start_here.ipynb
+	$(BIN)/python -m jupyterlab $(AS_ROOT) notebooks/00_start_here.ipynb
 
 check: $(STAMP)  ## lint and the quick tests, in three minutes
 	$(BIN)/python -m ruff check

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from pbe_lite.data.boxes import bounding_box
@@ -51,9 +52,16 @@ def crop(array, window):
 
 def feather(hole, pixels):
     """(H, W) bool -> weight in 0..1 of the new content: 0 outside the hole, rising to 1
-    over `pixels` inside it.  The picture's own border does not count as an edge."""
-    padded = np.pad(hole, 1, mode="edge")
-    distance = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
+    over `pixels` inside it.  The picture's own border does not count as an edge.
+
+    A feather of 96 pixels and more is measured on every second, third ... pixel: nobody
+    sees the difference, and a photograph of 24 million pixels does not take seconds."""
+    step = max(1, int(pixels) // 48)
+    padded = np.pad(hole[::step, ::step], 1, mode="edge")
+    distance = step * ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
+    if step > 1:
+        coarse = Image.fromarray(distance.astype(np.float32))
+        distance = np.asarray(coarse.resize(hole.shape[::-1], Image.Resampling.BILINEAR))
     return np.clip(distance / max(pixels, 1), 0, 1) * hole
 
 
@@ -63,9 +71,7 @@ def paste(image, painted, hole, window, softness=1 / 32):
     Pixels outside the hole stay exactly as they were; `softness` is the feather's width
     as a fraction of the window."""
     left, top, side = window
-    height, width = hole.shape
-    y0, x0 = max(0, top), max(0, left)
-    y1, x1 = min(height, top + side), min(width, left + side)
+    x0, y0, x1, y1 = hole_box(hole)
     patch = resize(painted, side)[y0 - top:y1 - top, x0 - left:x1 - left]
     ya, xa = max(0, y0 - 1), max(0, x0 - 1)  # one pixel more: there the hole has ended
     weight = feather(hole[ya:y1 + 1, xa:x1 + 1], softness * side)

@@ -6,11 +6,10 @@ PBE_PICTURES=folder the screenshots, and an animation made of them, are written 
 """
 
 import ast
+import base64
 import io
 import json
 import os
-import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -29,7 +28,8 @@ FOUND = [os.environ.get("PBE_CHROMIUM"), *map(shutil.which, NAMES)]
 CHROMIUM = next(filter(None, FOUND), "")
 TOKEN = "browser-test"
 ROOT = Path(__file__).resolve().parents[1]
-WAIT = 60  # seconds for what takes one or two on an idle machine
+START = 60  # seconds for a server and a notebook
+WAIT = int(os.environ.get("PBE_WAIT", 60))  # and for what takes one or two
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is missing: pip install -r requirements.txt")
@@ -83,7 +83,7 @@ def fill(folder):
 
 def wait_for_server(url, process, log):
     begun = time.monotonic()
-    while time.monotonic() < begun + WAIT:
+    while time.monotonic() < begun + START:
         assert process.poll() is None, f"jupyter lab ended:\n{log.read_text()[-3000:]}"
         try:
             urllib.request.urlopen(f"{url}/api/status?token={TOKEN}", timeout=5).close()
@@ -98,9 +98,7 @@ def server(tmp_path_factory):
     """The address of a JupyterLab with the notebooks; it ends with this module."""
     folder, port = tmp_path_factory.mktemp("lab"), free_port()
     log = folder / "server.log"
-    large_uploads = re.search("LARGE_UPLOADS := (.*)", (ROOT / "Makefile").read_text())[1]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-               *shlex.split(large_uploads),
                "--expose-app-in-browser", f"--ServerApp.port={port}",
                "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0",
                f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"]
@@ -155,9 +153,10 @@ class Lab:
 
     def __init__(self, page, url, notebook):
         self.page = page
-        page.set_default_timeout(1000 * WAIT)
+        page.set_default_timeout(1000 * START)
         page.goto(f"{url}/lab/tree/{notebook}?token={TOKEN}&reset")
         self.command("notebook:run-all-cells")
+        page.set_default_timeout(1000 * WAIT)
 
     def command(self, name, **arguments):
         """Do what a menu entry of JupyterLab does, and wait for it."""
@@ -222,10 +221,9 @@ class Lab:
 
     def look(self):
         """The Studio down to its results, as a picture."""
-        top = self.find(".pbe-title").first.bounding_box()
-        results = self.find(".pbe-results").bounding_box()
-        clip = {"x": top["x"] - 8, "y": top["y"] - 8, "width": 1170,
-                "height": results["y"] + 330 - top["y"]}
+        box = self.find(".pbe-work").bounding_box()
+        clip = {"x": box["x"] - 8, "y": box["y"] - 8, "width": box["width"] + 16,
+                "height": 900}
         return Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
 
 
@@ -254,6 +252,64 @@ def fresh_hole(request):
         lab.ask("studio.show_scene(6)")
         lab.ask("studio.painter.reset(studio.source, (.5, .5, .8, .8))")
         lab.click("Brush")
+
+
+# ------------------------------------------------------------ what is seen and heard
+
+
+@pytest.fixture(params=["Light", "Dark"])
+def theme(lab, request):
+    lab.command("apputils:change-theme", theme=f"JupyterLab {request.param}")
+    yield request.param.lower()
+    lab.command("apputils:change-theme", theme="JupyterLab Light")
+    lab.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def show(lab, width, height, path):
+    """The window in this size, the Studio at its top, as a picture."""
+    lab.page.set_viewport_size({"width": width, "height": height})
+    lab.page.wait_for_timeout(700)
+    lab.find(".pbe-mark").evaluate("(e) => e.scrollIntoView({ block: 'start' })")
+    lab.page.wait_for_timeout(300)
+    lab.page.screenshot(path=path)
+
+
+def test_drawing_paint_and_results_are_seen_at_once(lab, theme, pictures):
+    paint(lab)
+    show(lab, 800, 800, pictures / f"narrow-{theme}.png")
+    show(lab, 1280, 800, pictures / f"wide-{theme}.png")
+    for part in (".pbe-stage", ".pbe-start", ".pbe-results .pbe-open"):
+        box = lab.find(part).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 790, part
+    assert lab.find(".pbe-stage").first.bounding_box()["width"] > 360
+
+
+def test_the_picture_for_other_pages_is_hidden_while_the_widget_lives(lab):
+    still = ".jp-OutputArea-child:has(.pbe-studio) + .jp-OutputArea-child img"
+    assert lab.page.locator(still).count() == 1
+    assert not lab.page.locator(still).is_visible()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The source of axe-core, from npm."""
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "install", "--no-save", "--silent", "axe-core@4"],
+                       cwd=folder, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("npm cannot bring axe-core here")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def test_axe_finds_no_serious_fault(lab, axe):
+    paint(lab)
+    lab.page.wait_for_timeout(1500)
+    lab.page.evaluate(axe)
+    found = lab.page.evaluate("() => axe.run('.pbe-studio')")["violations"]
+    serious = [(f["id"], [n["html"][:200] for n in f["nodes"]][:4]) for f in found
+               if f["impact"] in ("serious", "critical")]
+    assert not serious
 
 
 # ------------------------------------------------------------------------- the painter
@@ -317,6 +373,7 @@ def test_a_finger_and_a_pen_draw_as_the_mouse_does(lab):
 
 def test_keys_set_a_box_and_leave_the_notebook_alone(lab):
     cells = lab.page.locator(".jp-Cell").count()
+    lab.click("Box")
     lab.overlay.focus()
     corner = ["Shift+ArrowLeft"] * 10 + ["Shift+ArrowUp"] * 10
     step = ["Shift+ArrowRight", "Shift+ArrowDown", "Enter"]
@@ -325,6 +382,86 @@ def test_keys_set_a_box_and_leave_the_notebook_alone(lab):
     lab.eventually("bool(studio.painter.mask[13:25, 13:25].all())")
     assert lab.ask("studio.painter.mask[8, 8].item()") == 0
     assert lab.page.locator(".jp-Cell").count() == cells
+
+
+CONTROLS = (".pbe-start", ".pbe-pick input[type=checkbox]", ".pbe-pick select",
+            ".noUi-handle", ".pbe-toolbar button", ".pbe-upload button", ".pbe-open",
+            ".pbe-code button", ".pbe-thumbnail")
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_no_key_pressed_inside_reaches_the_notebook(lab, control):
+    """In command mode JupyterLab cuts a cell at x, deletes it at d d, adds one at a, b."""
+    cells = lab.page.locator(".jp-Cell")
+    before = cells.count()
+    lab.find(control).first.focus()
+    for key in ("x", "d", "d", "a", "b", "m", "Shift+M", "z", "Shift+Enter", "Escape"):
+        lab.page.keyboard.press(key)
+    lab.page.wait_for_timeout(100)
+    assert cells.count() == before
+    assert lab.find(".pbe-start").count() == 1
+
+
+def test_the_eraser_draws_by_keys_too(lab):
+    lab.click("Eraser")
+    lab.overlay.focus()
+    lab.eventually("studio.painter.mask[83, 83].item()", 1.)
+    for key in ["Shift+ArrowRight", "Shift+ArrowDown", "Enter", *["Shift+ArrowRight"] * 2,
+                "Enter"]:
+        lab.page.keyboard.press(key)
+    lab.eventually("studio.painter.mask[77, 83].item()", 0.)
+    lab.page.keyboard.press("Control+z")
+    lab.eventually("studio.painter.mask[77, 83].item()", 1.)
+    lab.page.keyboard.press("Control+Shift+Z")
+    lab.eventually("studio.painter.mask[77, 83].item()", 0.)
+
+
+def test_keys_choose_tools_change_the_hole_and_the_brush(lab):
+    lab.overlay.focus()
+    for key, name in (("e", "Eraser"), ("r", "Box"), ("l", "Lasso"), ("b", "Brush")):
+        lab.page.keyboard.press(key)
+        button = lab.find(".pbe-toolbar").get_by_role("button", name=name, exact=True)
+        assert button.first.get_attribute("aria-pressed") == "true"
+    size = lab.find(".pbe-size input").first
+    before = float(size.input_value())
+    lab.page.keyboard.press("]")
+    assert float(size.input_value()) > before
+    lab.page.keyboard.press("[")
+    share = lab.ask("studio.painter.mask.mean().item()")
+    lab.page.keyboard.press("i")
+    lab.eventually(f"abs(studio.painter.mask.mean().item() + {share} - 1) < 1e-6")
+    lab.page.keyboard.press("i")
+    lab.page.keyboard.press("g")
+    lab.eventually(f"studio.painter.mask.mean().item() > {share}")
+    lab.page.keyboard.press("h")
+    assert lab.overlay.evaluate("(c) => getComputedStyle(c).opacity") == "0"
+    lab.page.keyboard.press("h")
+
+
+def test_what_is_drawn_while_zoomed_lands_where_it_is_seen(lab):
+    frame = lab.find(".pbe-stage").first.bounding_box()
+    lab.overlay.focus()
+    lab.page.keyboard.press("+")
+    lab.page.keyboard.press("+")
+    seen = lab.overlay.bounding_box()
+    assert seen["width"] == pytest.approx(2.25 * frame["width"], rel=.1)
+    lab.page.mouse.move(frame["x"] + 20, frame["y"] + 20)
+    lab.page.mouse.down()
+    lab.page.mouse.up()
+    x = (frame["x"] + 20 - seen["x"]) / seen["width"]
+    y = (frame["y"] + 20 - seen["y"]) / seen["height"]
+    lab.eventually(f"studio.painter.mask[{int(y * 128)}, {int(x * 128)}].item()", 1.)
+    lab.click("Move")
+    lab.page.mouse.move(frame["x"] + 100, frame["y"] + 100)
+    lab.page.mouse.down()
+    lab.page.mouse.move(frame["x"] + 130, frame["y"] + 140, steps=4)
+    lab.page.mouse.up()
+    moved = lab.overlay.bounding_box()
+    assert moved["x"] == pytest.approx(seen["x"] + 30, abs=3)
+    assert moved["y"] == pytest.approx(seen["y"] + 40, abs=3)
+    lab.click("Fit")
+    lab.click("Brush")
+    assert lab.overlay.bounding_box()["width"] <= frame["width"] + 1
 
 
 # ----------------------------------------------------------------------------- a round
@@ -393,6 +530,8 @@ def test_the_preview_appears_while_it_paints_and_stop_stops(lab):
     lab.eventually("studio.progress.value > 0")
     begun = time.monotonic()
     lab.click("Stop")
+    lab.said("Stopp")  # at once that it is heard, then that it is done
+    assert time.monotonic() - begun < 1
     lab.said("Stopped")
     assert time.monotonic() - begun < 10
     assert lab.ask("studio.progress.value") < 1
@@ -409,14 +548,14 @@ def test_a_photograph_of_12_megabytes_arrives(lab):
     Image.fromarray(noise).save(data, "png")
     assert len(data.getvalue()) > 12_000_000
     with lab.page.expect_file_chooser() as chooser:
-        lab.find(".pbe-picker .widget-upload").click()
+        lab.find(".pbe-picker .pbe-upload button").first.click()
     chooser.value.set_files({"name": "large.png", "mimeType": "image/png",
                              "buffer": data.getvalue()})
     lab.eventually("studio.picker.exemplar.size", (2000, 2000))
 
 
 def test_a_broken_upload_is_said_and_painting_still_works(lab):
-    upload = lab.find(".pbe-picker .widget-upload")
+    upload = lab.find(".pbe-picker .pbe-upload button").first
     with lab.page.expect_file_chooser() as chooser:
         upload.click()
     chooser.value.set_files({"name": "broken.png", "mimeType": "image/png",
@@ -454,10 +593,95 @@ def test_a_result_becomes_the_next_source(lab):
     np.testing.assert_array_equal(lab.pixels(lab.find(".pbe-picture").first), result)
 
 
+DROP = """([zone, name, data, kind]) => {
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  const options = { bubbles: true, cancelable: true };
+  document.querySelector(zone).dispatchEvent(kind === "paste"
+    ? new ClipboardEvent("paste", { ...options, clipboardData: transfer })
+    : new DragEvent("drop", { ...options, dataTransfer: transfer }));
+}"""
+
+
+def give(lab, zone, name, data, kind="drop"):
+    """Drop or paste a file somewhere in the page."""
+    lab.page.evaluate(DROP, [zone, name, base64.b64encode(data).decode(), kind])
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted_anywhere(lab, kind):
+    data = io.BytesIO()
+    Image.new("RGB", (70 + len(kind), 50), (20, 130, 30)).save(data, "png")
+    give(lab, ".pbe-seen", "green.png", data.getvalue(), kind)
+    lab.eventually("studio.source.shape", (50, 70 + len(kind), 3))
+    assert lab.ask("studio.picker.exemplar.size") != (70 + len(kind), 50)
+    give(lab, ".pbe-picker select", "green.png", data.getvalue(), kind)
+    lab.eventually("studio.picker.exemplar.size", (70 + len(kind), 50))
+    lab.find(".pbe-thumbnail").first.click()
+
+
+def test_a_result_is_saved_by_the_browser_and_brings_its_round_back(lab):
+    lab.set("seed", 5)
+    paint(lab)
+    title = lab.ask("studio.answers[-1].title")
+    with lab.page.expect_download() as download:
+        lab.click(f"Save PNG: {title}")
+    data = Path(download.value.path()).read_bytes()
+    sums = lab.ask("[int(studio.source.sum()), int(studio.painter.hole.sum())]")
+    lab.set("seed", 0)
+    lab.ask("studio.show_scene(9)")
+    give(lab, ".pbe-mark", "result.png", data)
+    lab.eventually("[int(studio.source.sum()), int(studio.painter.hole.sum())]", sums)
+    lab.eventually("studio.settings.seed.value", 5)
+    before = lab.ask("int(__import__('numpy').asarray(studio.answers[-1].image).sum())")
+    paint(lab)
+    assert before == lab.ask(
+        "int(__import__('numpy').asarray(studio.answers[-1].image).sum())")
+    lab.ask("[setattr(box, 'value', True) for box in studio.settings.arms.values()]")
+    lab.set("seed", 0)
+
+
+def test_a_card_opens_in_large_with_a_slider(lab, pictures):
+    paint(lab)
+    opener = lab.find(".pbe-results .pbe-open").last
+    opener.click()
+    dialog = lab.page.locator(".pbe-dialog")
+    dialog.wait_for()
+    lab.page.wait_for_timeout(300)
+    lab.page.screenshot(path=pictures / "opened.png")
+    assert dialog.locator("img").count() == 4
+    slider = dialog.get_by_label("before and after")
+    clip = "(image) => image.style.clipPath"
+    before = dialog.locator(".pbe-after").evaluate(clip)
+    slider.focus()
+    slider.press("ArrowRight")
+    assert dialog.locator(".pbe-after").evaluate(clip) != before
+    lab.page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert opener.evaluate("(e) => e === document.activeElement")
+
+
+def test_the_focus_stays_where_paint_and_stop_are(lab):
+    lab.find(".pbe-start").focus()
+    rounds = lab.ask("studio.rounds")
+    lab.page.keyboard.press("Enter")
+    lab.eventually("studio.rounds", rounds + 1)
+    lab.eventually("studio.start_button.disabled", False)
+    lab.page.wait_for_timeout(200)
+    here = lab.page.evaluate("() => document.activeElement.className")
+    assert "pbe-start" in here or "pbe-stop" in here
+
+
 def test_the_code_is_there_to_copy(lab):
     paint(lab)
     code = lab.find(".pbe-code textarea").input_value()
     assert "from_pretrained(" in code and "seed=0" in code
+    assert str(ROOT) not in code  # it runs on another machine too
+    lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    lab.click("Copy the code")
+    lab.find(".pbe-code button", has_text="Copied").wait_for()
+    assert lab.page.evaluate("() => navigator.clipboard.readText()") == code
     compile(code, "studio", "exec")
 
 

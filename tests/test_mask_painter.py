@@ -1,9 +1,7 @@
 """The painter and the picker, spoken to as the browser does; test_browser.py clicks."""
 
-import datetime
 import io
 
-import ipywidgets
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,10 +9,11 @@ from PIL import Image
 from pbe_lite.data.masks import box_mask
 from pbe_lite.data.tabletop import Scene
 from pbe_lite.data.triplets import crop_box
-from pbe_lite.studio import controls, exemplar_picker, mask_painter
+from pbe_lite.studio import cards, controls, exemplar_picker, mask_painter
 from pbe_lite.studio.exemplar_picker import ExemplarPicker
 from pbe_lite.studio.mask_painter import BOX, Gallery, MaskPainter
-from pbe_lite.studio.session import Answer, png
+from pbe_lite.studio.pictures import png
+from pbe_lite.studio.session import Answer
 
 BRUSH = {"kind": "brush", "points": [[.1, .1], [.3, .1]], "width": .1}
 
@@ -31,11 +30,12 @@ def unpacked(painter):
     return bits[:width * height].reshape(height, width)
 
 
-def files(name, content):
-    """A FileUpload's value after one file was chosen."""
-    return ({"name": name, "type": "image/png", "size": len(content),
-             "content": memoryview(content),
-             "last_modified": datetime.datetime(2024, 1, 1)},)
+def upload(widget, name, content, piece=1000):
+    """What arrives when a file was chosen: its bytes in pieces."""
+    for at in range(0, max(1, len(content)), piece):
+        message = {"do": "piece", "id": f"{name}:1", "name": name,
+                   "last": at + piece >= len(content)}
+        widget._handle_custom_msg(message, [memoryview(content[at:at + piece])])
 
 
 @pytest.fixture
@@ -105,10 +105,10 @@ def test_the_mask_is_a_copy(painter):
 
 
 def test_a_large_picture_is_shown_smaller_but_masked_in_full(picture):
-    painter = MaskPainter(picture(1200, 900))
-    assert painter.canvas.size == [384, 512]
-    assert Image.open(io.BytesIO(painter.canvas.picture)).size == (384, 512)
-    assert painter.mask.shape == (1200, 900)
+    painter = MaskPainter(picture(2400, 1800))
+    assert painter.canvas.size == [768, 1024]
+    assert Image.open(io.BytesIO(painter.canvas.picture)).size == (768, 1024)
+    assert painter.mask.shape == (2400, 1800)
     assert unpacked(painter).mean() == pytest.approx(painter.mask.mean(), abs=.01)
 
 
@@ -227,9 +227,9 @@ def test_a_name_can_be_picked_again_after_something_else(chooser, picture):
 
 
 def test_an_upload_is_taken_whole_and_can_be_cropped(chooser, picture):
-    chooser.upload.value = files("mine.png", png(picture(40, 60)))
+    upload(chooser.upload, "mine.png", png(picture(40, 60)))
     np.testing.assert_array_equal(chooser.exemplar, picture(40, 60))
-    assert chooser.upload.value == ()
+    assert chooser.names.value is None  # no shipped object is shown
     changes = chooser.changes
     send(chooser.cropper.canvas, do="mark", id="a:1",
          mark={"kind": "frame", "box": [0, 0, .5, .5]})
@@ -240,10 +240,10 @@ def test_a_broken_upload_is_named_and_the_next_one_works(chooser, picture):
     before = np.asarray(chooser.exemplar)
     whole = png(picture(40, 60))
     for name, content in (("text.png", b"no picture"), ("half.png", whole[:200])):
-        chooser.upload.value = files(name, content)
+        upload(chooser.upload, name, content)
         assert name in chooser.notice.value and "alert" in chooser.notice.value
         np.testing.assert_array_equal(chooser.exemplar, before)
-    chooser.upload.value = files("good.png", whole)
+    upload(chooser.upload, "good.png", whole)
     assert "alert" not in chooser.notice.value
     np.testing.assert_array_equal(chooser.exemplar, picture(40, 60))
 
@@ -271,7 +271,8 @@ def test_notices_are_text_and_not_code():
 
 def test_settings_are_the_arms_own_guidance_until_told_otherwise():
     settings = controls.Settings(["a", "b"], 3., 25, 1000)
-    assert settings.options == dict(guidance_scale=None, steps=25, seed=0, samples=1)
+    assert settings.options == dict(guidance_scale=None, steps=25, seed=0, samples=1,
+                                    softness=1 / 32)
     assert settings.guidance.disabled and settings.chosen == ["a", "b"]
     settings.own.value, settings.guidance.value = False, 4.5
     assert not settings.guidance.disabled and settings.options["guidance_scale"] == 4.5
@@ -283,21 +284,24 @@ def test_settings_are_the_arms_own_guidance_until_told_otherwise():
 
 
 def test_a_card_hands_its_answer_over(picture):
-    used, saved = [], []
+    used, again, sent = [], [], []
     answer = Answer("final", 3, picture(400, 300))
-    card = controls.Card(answer, used.append, saved.append)
-    for part in card.children:
-        if isinstance(part, ipywidgets.Button):
-            part.click()
-    assert used == [answer] and saved == [answer]
-    assert Image.open(io.BytesIO(card.picture.value)).size == (144, 192)
+    card = cards.Card(answer, {"use": used.append, "again": again.append})
+    card.send = lambda content, buffers: sent.append((content, buffers))
+    for act in ("use", "again", "save"):
+        send(card, do=act)
+    assert used == [answer] and again == [answer]
+    ((content, (saved,)),) = sent
+    assert content["name"] == "final-seed-3.png"
+    np.testing.assert_array_equal(Image.open(io.BytesIO(saved)), answer.image)
+    assert Image.open(io.BytesIO(card.picture)).size == (144, 192)
 
 
 def test_cards_beyond_the_limit_are_closed(picture):
-    make = lambda: controls.Card(Answer("a", 0, picture(9, 9)), print, print)
-    cards = controls.Cards("Before", kept=2)
+    make = lambda: cards.Card(Answer("a", 0, picture(9, 9)), {})
+    shown = cards.Cards("Before", kept=2)
     first, second, third = make(), make(), make()
-    cards.cards = (first, second)
-    cards.cards = (third, *cards.cards)
-    assert cards.cards == (third, first)
+    shown.cards = (first, second)
+    shown.cards = (third, *shown.cards)
+    assert shown.cards == (third, first)
     assert second.comm is None and first.comm is not None

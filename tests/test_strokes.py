@@ -80,6 +80,7 @@ def test_a_click_is_a_dot_and_what_leaves_the_picture_is_cut_off():
 @pytest.mark.parametrize(
     ("mark", "said"),
     [
+        ({"kind": "grow"}, "grows by"),
         ({}, "kind must be"),
         ({"kind": "spray"}, "kind must be"),
         ({"kind": "brush", "width": .1}, "1 or more points"),
@@ -100,6 +101,36 @@ def test_what_cannot_be_drawn_is_named(mark, said):
     history = History((BOX,))
     with pytest.raises(ValueError, match=said):
         add(history, mark)
+
+
+def test_inverting_twice_changes_nothing():
+    once = marks_mask([BOX, {"kind": "invert"}], SHAPE)
+    same(once, 1 - box_mask(BOX["box"], SHAPE))
+    same(marks_mask([BOX, {"kind": "invert"}, {"kind": "invert"}], SHAPE), 1 - once)
+
+
+def test_growing_adds_a_margin_and_shrinking_takes_it_away():
+    box = {"kind": "box", "box": [.25, .2, .75, .6]}  # columns 20..60, rows 12..36
+    grown = marks_mask([box, {"kind": "grow", "by": .05}], SHAPE)  # 3 of 60 pixels
+    assert grown[9:39, 30].all() and grown[:9].sum() == grown[39:].sum() == 0
+    back = marks_mask([box, {"kind": "grow", "by": -.05}], SHAPE)
+    np.testing.assert_array_equal(back, box_mask([23 / 80, .25, 57 / 80, .55], SHAPE))
+
+
+def test_a_hole_at_the_pictures_border_does_not_shrink_away_from_it():
+    edge = {"kind": "box", "box": [0, 0, .5, 1]}
+    shrunk = marks_mask([edge, {"kind": "grow", "by": -.05}], SHAPE)
+    np.testing.assert_array_equal(shrunk, box_mask([0, 0, 37 / 80, 1], SHAPE))
+    assert not marks_mask([{"kind": "grow", "by": .1}], SHAPE).any()
+
+
+def test_a_large_mask_is_drawn_small_and_stretched():
+    marks = [BRUSH, LASSO, ERASER]
+    large = strokes.large_mask(marks, (600, 800), 100)
+    assert large.shape == (600, 800)
+    assert (large != marks_mask(marks, (600, 800))).mean() < .05
+    np.testing.assert_array_equal(strokes.large_mask(marks, SHAPE, 100),
+                                  marks_mask(marks, SHAPE))
 
 
 # --------------------------------------------------------------------------- history

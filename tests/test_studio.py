@@ -1,14 +1,21 @@
 """The Studio without a browser: a round, Stop, errors, history, code."""
 
+import json
+import re
 import time
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbconvert import HTMLExporter
 from PIL import Image
 
 from pbe_lite.data.tabletop import Scene
-from pbe_lite.studio import session
-from pbe_lite.studio.app import KEPT, SCENE, Studio
+from pbe_lite.studio import record, session
+from pbe_lite.studio.app import SCENE, Studio
+from pbe_lite.studio.pictures import png
+from pbe_lite.studio.rounds import KEPT
 
 
 @pytest.fixture
@@ -16,6 +23,11 @@ def studio(pipe, tmp_path):
     made = Studio({"one": pipe, "two": pipe}, folder=tmp_path / "studio")
     made.settings.steps.value = 3
     return made
+
+
+def press(card, act):
+    """What arrives when a button of a card is clicked."""
+    card._handle_custom_msg({"do": act}, [])
 
 
 def run(studio):
@@ -104,7 +116,7 @@ def test_a_second_click_while_it_paints_does_nothing(studio):
 
 def test_a_result_becomes_the_next_source_and_the_old_one_is_kept(studio):
     before, answers = studio.source, run(studio)
-    studio.results.cards[1].children[2].click()
+    press(studio.results.cards[1], "use")
     np.testing.assert_array_equal(studio.source, answers[1].image)
     np.testing.assert_array_equal(studio.picker.scene, studio.source)
     kept = studio.history.cards[0].answer
@@ -114,9 +126,146 @@ def test_a_result_becomes_the_next_source_and_the_old_one_is_kept(studio):
     assert [c.answer for c in studio.history.cards[:3]] == answers
 
 
+def upload(studio, name, data, glance=None):
+    """What arrives when a file is dropped on the Studio."""
+    if glance is not None:
+        studio.upload._handle_custom_msg({"do": "glance", "id": "1", "name": name},
+                                         [glance])
+    studio.upload._handle_custom_msg({"do": "piece", "id": "1", "name": name, "last": True},
+                                     [data])
+
+
+def test_the_original_is_kept_through_any_number_of_edits(studio):
+    first = studio.source
+    for _ in range(3):
+        run(studio)
+        press(studio.results.cards[1], "use")
+    assert (studio.source != first).any()
+    studio.back.click()
+    assert studio.source is first
+
+
+def test_a_card_puts_its_settings_back(studio):
+    studio.settings.seed.value, studio.settings.own.value = 9, False
+    studio.settings.guidance.value, studio.settings.softness.value = 4.5, .1
+    answer = run(studio)[2]
+    assert "guidance 4.5, 3 steps" in answer.details
+    studio.show_scene(8)
+    studio.settings.seed.value, studio.settings.steps.value = 0, 2
+    studio.settings.guidance.value, studio.settings.softness.value = 1, 0
+    studio.picker.show("lemon")
+    press(studio.results.cards[2], "again")
+    assert studio.settings.chosen == ["two"]
+    np.testing.assert_array_equal(run(studio)[1].image, answer.image)
+
+
+def test_a_saved_png_that_is_dropped_restores_the_round(studio):
+    answer = run(studio)[1]
+    source, hole = studio.source, studio.painter.mask
+    studio.show_scene(8)
+    upload(studio, "result.png", record.png_with_settings(answer))
+    np.testing.assert_array_equal(studio.source, source)
+    np.testing.assert_array_equal(studio.painter.mask, hole)
+    np.testing.assert_array_equal(run(studio)[1].image, answer.image)
+
+
+def test_a_photograph_can_be_marked_before_it_has_arrived(studio, picture):
+    whole = picture(300, 400)
+    studio.upload._handle_custom_msg({"do": "glance", "id": "1", "name": "p.png"},
+                                     [png(picture(30, 40))])
+    assert studio.source.shape == (30, 40, 3)
+    studio.painter.mask = np.eye(30, 40)
+    studio.start_button.click()
+    assert "on its way" in studio.notice.value and not studio.rounds
+    share = studio.painter.mask.mean()
+    upload(studio, "p.png", png(whole))
+    np.testing.assert_array_equal(studio.source, whole)
+    assert studio.painter.mask.mean() == pytest.approx(share)
+    assert "alert" not in studio.notice.value
+    assert studio.history.cards[0].answer.image.size == (64, 64)  # what was edited before
+    assert len(studio.history.cards) == 1
+    assert np.asarray(run(studio)[1].image).shape == (300, 400, 3)
+
+
+def test_complaints_go_when_their_cause_goes(studio):
+    mask = studio.painter.mask
+    studio.painter.mask = np.zeros_like(mask)
+    studio.start_button.click()
+    studio.picker.show("lemon")
+    assert "hole is empty" in studio.notice.value  # it still is
+    studio.painter.mask = mask
+    assert "alert" not in studio.notice.value
+    for box in studio.settings.arms.values():
+        box.value = False
+    studio.start_button.click()
+    assert "no arm" in studio.notice.value
+    studio.settings.arms["one"].value = True
+    assert "alert" not in studio.notice.value
+    upload(studio, "text.png", b"no picture")
+    assert "text.png cannot be read" in studio.notice.value
+    upload(studio, "good.png", png(studio.source))
+    assert "alert" not in studio.notice.value
+
+
+def test_after_an_error_nothing_looks_done(studio, pipe, monkeypatch):
+    run(studio)
+    monkeypatch.setattr(type(pipe), "encode", lambda *_: 1 / 0)
+    run(studio)
+    assert studio.progress.value == 0
+    assert [c.answer.arm for c in studio.results.cards] == ["copy-paste"]
+
+
+def test_without_weights_there_is_one_line_and_copy_paste(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "WEIGHTS", tmp_path)
+    for studio in (Studio(folder=tmp_path), Studio(tmp_path / "gone", folder=tmp_path)):
+        assert "alert" in studio.notice.value and "No model" in studio.notice.value
+        assert [a.arm for a in run(studio)] == ["copy-paste"]
+
+
+def test_the_seed_is_locked_or_new_for_every_round(studio):
+    studio.settings.seed.value = 3
+    run(studio)
+    assert studio.settings.seed.value == 3
+    studio.settings.random.value = True
+    first = run(studio)[1].seed
+    assert first == studio.settings.seed.value
+    assert run(studio)[1].seed != first
+
+
+def test_the_scene_can_be_shown_again_after_something_else(studio, picture):
+    studio.use(picture(30, 40))
+    studio.show_scene(SCENE)
+    np.testing.assert_array_equal(studio.source, Scene(SCENE).render(64).image)
+    studio.show_scene(9)
+    assert studio.scene.value == 9
+
+
+def test_pages_without_a_kernel_get_a_picture(studio, monkeypatch):
+    run(studio)
+    shown = []
+    monkeypatch.setattr("pbe_lite.studio.still.display",
+                        lambda data, raw: shown.append(data))
+    studio._ipython_display_()
+    live, still = shown
+    assert live["text/plain"] == "" and len(live) == 2
+    assert set(still) == {"image/png", "text/plain"}
+    assert len(still["image/png"]) > 10_000 and "/" not in still["text/plain"]
+    json.dumps(shown)
+
+
+def test_the_notebook_as_html_shows_a_picture_and_no_folder_of_a_machine():
+    path = Path(__file__).parents[1] / "notebooks" / "studio.ipynb"
+    cells = nbformat.read(path, 4).cells
+    (opens,) = (c for c in cells if c.source.rstrip().endswith("\nstudio"))
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[opens]))
+    assert "data:image/png;base64" in page and "Studio(" not in page.split("</pre>")[-1]
+    outputs = json.dumps([c.get("outputs") for c in cells])
+    assert not re.search(r"/(home|root|work|Users)/", outputs)
+
+
 def test_the_history_is_limited(studio):
     studio.settings.steps.value = 1
-    for _ in range(6):
+    for _ in range(7):  # copy-paste, always the same, counts once
         run(studio)
     assert len(studio.history.cards) == KEPT
 
@@ -131,7 +280,7 @@ def test_another_scene_brings_its_own_hole(studio):
 
 def test_saving_writes_the_picture_and_says_where(studio, tmp_path):
     answers = run(studio)
-    studio.results.cards[1].children[3].click()
+    studio.save(answers[1])
     (path,) = (tmp_path / "studio").glob("one-seed-0-*.png")
     np.testing.assert_array_equal(Image.open(path), answers[1].image)
     assert path.name in studio.notice.value
@@ -142,7 +291,7 @@ def test_a_folder_that_cannot_be_written_spoils_only_the_files(studio, tmp_path)
     studio.folder = tmp_path / "file" / "studio"
     assert len(run(studio)) == 3
     assert studio.code.value.startswith("# no code")
-    studio.results.cards[1].children[3].click()
+    studio.save(studio.answers[1])
     assert "alert" in studio.notice.value
 
 

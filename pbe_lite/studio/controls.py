@@ -1,50 +1,16 @@
-"""Small parts of the Studio, all of core ipywidgets: notices, upload, settings, cards."""
+"""Small parts of the Studio, all of core ipywidgets: notices, titles, buttons, settings."""
 
 import html
+import random
 
 import ipywidgets as widgets
 
-from pbe_lite.data.images import UnreadableImage, load
-from pbe_lite.data.reading import read_image
-from pbe_lite.studio.session import png, shrink
+from pbe_lite.studio.session import SOFTNESS
 
-COLUMN = {"width": "100%", "max_width": "370px", "overflow": "visible"}
-ROW = {"flex_flow": "row wrap", "grid_gap": "4px 20px", "overflow": "visible",
-       "align_items": "flex-start"}
+OPEN = {"overflow": "visible"}
 WIDE = {"width": "auto"}
-LARGE, SMALL = 192, 112  # pixels: a card's picture among the results, and later on
-
-
-def read_upload(files):
-    """The value of a FileUpload -> (H, W, 3) uint8.
-
-    Raises ValueError, naming the file, for what is no picture."""
-    file = files[0]
-    try:
-        image = load(bytes(file["content"]))
-    except UnreadableImage:
-        raise ValueError(f"{file['name']} cannot be read: it is no picture, or a broken "
-                         "one; PNG, JPEG and WebP are fine") from None
-    return read_image(image, file["name"])
-
-
-def uploader(description, act, fail):
-    """A FileUpload; calls act(picture) with (H, W, 3) uint8, or fail(error)."""
-    upload = widgets.FileUpload(accept="image/*", description=description,
-                                tooltip="PNG, JPEG or WebP from your computer",
-                                layout={"width": "auto"})
-
-    def take(change):
-        if not change["new"]:
-            return
-        try:
-            act(read_upload(change["new"]))
-        except ValueError as error:
-            fail(error)
-        upload.value = ()  # so that the same file can be taken again
-
-    upload.observe(take, "value")
-    return upload
+LABEL = {"description_width": "70px"}
+LAST_SEED = 2 ** 31 - 1
 
 
 def notice(text="", kind="info"):
@@ -53,39 +19,76 @@ def notice(text="", kind="info"):
     return f'<div class="pbe-message pbe-{kind}" role="{role}">{text}</div>'
 
 
+def in_words(error):
+    """An exception as one line for the reader."""
+    expected = isinstance(error, ValueError)
+    return str(error) if expected else f"{type(error).__name__}: {error}"
+
+
 def title(text):
     """A heading inside a widget."""
-    return widgets.HTML(f'<div class="pbe-title"><b>{html.escape(text)}</b></div>')
+    return widgets.HTML(f'<h3 class="pbe-title">{html.escape(text)}</h3>')
+
+
+def number(name, value, least, most, meaning):
+    """A box for an integer; `meaning` shows when the pointer rests on it."""
+    return widgets.BoundedIntText(value=value, min=least, max=most, description=name,
+                                  tooltip=f"{name} {meaning}", style=LABEL,
+                                  layout={"width": "180px"})
+
+
+def button(text, act, **options):
+    """A button as wide as its text; `act()` is called without arguments."""
+    made = widgets.Button(description=text, layout=WIDE, **options)
+    made.on_click(lambda _: act())
+    return made
+
+
+def row(*parts):
+    """Parts side by side, in lines as wide as there is room."""
+    return widgets.HBox(parts).add_class("pbe-row")
+
+
+def _slider(name, value, least, most, step, meaning, **options):
+    return widgets.FloatSlider(value=value, min=least, max=most, step=step,
+                               description=name, tooltip=meaning, layout=WIDE,
+                               style=LABEL, **options)
 
 
 class Settings(widgets.VBox):
-    """What a round of painting is told: arms, guidance, steps, seed, samples.
+    """What a round of painting is told: arms, guidance, steps, seed, samples, edge.
 
     arms: names; guidance, steps: where the controls start; most_steps: their limit."""
 
     def __init__(self, arms, guidance, steps, most_steps):
-        super().__init__(layout=COLUMN)
+        super().__init__(layout=OPEN)
         self.arms = {name: widgets.Checkbox(value=True, description=name, indent=False,
-                                            layout={"width": "auto"}) for name in arms}
+                                            layout=WIDE) for name in arms}
         self.own = widgets.Checkbox(
             value=True, description="guidance as each arm was trained for", indent=False,
             tooltip="an arm without a null vector makes sense at guidance 1 only",
             layout=WIDE)
-        self.guidance = widgets.FloatSlider(
-            value=guidance, min=1, max=10, step=.5, description="guidance", disabled=True,
-            tooltip="how strictly the exemplar is followed", layout=WIDE)
+        self.guidance = _slider("guidance", guidance, 1, 10, .5,
+                                "how strictly the exemplar is followed", disabled=True)
         widgets.dlink((self.own, "value"), (self.guidance, "disabled"))
         self.steps = number("steps", steps, 1, most_steps, "of denoising")
-        self.seed = number("seed", 0, 0, 2 ** 31 - 1, "of the noise")
+        self.seed = number("seed", 0, 0, LAST_SEED, "of the noise")
+        self.random = widgets.Checkbox(
+            value=False, description="a new seed for every round", indent=False,
+            tooltip="without a tick the seed stays as it is", layout=WIDE)
         self.samples = number("samples", 1, 1, 8, "pictures of each arm, seeds in a row")
-        self.children = (widgets.HBox(list(self.arms.values()), layout=ROW), self.own,
-                         self.guidance, self.steps, self.seed, self.samples)
+        self.softness = _slider("soft edge", SOFTNESS, 0, .2, .01,
+                                "how far inside the hole the new content fades in",
+                                readout_format=".0%")
+        self.children = (row(*self.arms.values()), self.own, self.guidance,
+                         row(self.steps, self.samples, self.seed), self.random,
+                         self.softness)
 
     @property
     def chosen(self):
         """Names of the arms to paint with.  Raises ValueError where none is ticked."""
         names = [name for name, box in self.arms.items() if box.value]
-        if not names:
+        if self.arms and not names:
             raise ValueError("no arm is chosen: tick at least one")
         return names
 
@@ -94,64 +97,28 @@ class Settings(widgets.VBox):
         """The numbers, as keyword arguments of `session.ask`."""
         return dict(guidance_scale=None if self.own.value else self.guidance.value,
                     steps=self.steps.value, seed=self.seed.value,
-                    samples=self.samples.value)
+                    samples=self.samples.value, softness=self.softness.value)
 
+    def roll(self):
+        """Another seed, where one is wanted for every round."""
+        if self.random.value:
+            self.seed.value = random.randint(0, LAST_SEED)
 
-def number(name, value, least, most, meaning):
-    """A box for an integer; `meaning` shows when the pointer rests on it."""
-    return widgets.BoundedIntText(value=value, min=least, max=most, description=name,
-                                  tooltip=f"{name} {meaning}", layout={"width": "200px"})
+    def restore(self, arm, guidance_scale, steps, seed, softness):
+        """Set what made one picture; what was not used (None) stays as it is."""
+        self.softness.value = softness
+        if guidance_scale is None:
+            return
+        for name, box in self.arms.items():
+            box.value = name == arm or arm not in self.arms
+        self.own.value, self.random.value = False, False
+        self.guidance.max = max(self.guidance.max, guidance_scale)
+        self.guidance.min = min(self.guidance.min, guidance_scale)
+        self.guidance.value = guidance_scale
+        self.steps.value, self.seed.value, self.samples.value = steps, seed, 1
 
-
-def button(text, act, **options):
-    """A button as wide as its text; `act()` is called without arguments."""
-    made = widgets.Button(description=text, layout={"width": "auto"}, **options)
-    made.on_click(lambda _: act())
-    return made
-
-
-class Card(widgets.VBox):
-    """A `session.Answer` with its two buttons: use(answer), save(answer)."""
-
-    def __init__(self, answer, use, save, longest=LARGE):
-        self.picture = widgets.Image(value=png(shrink(answer.image, LARGE)))
-        self.parts = (
-            self.picture, title(answer.title),
-            button("Use as source", lambda: use(answer), tooltip="edit this picture next"),
-            button("Save PNG", lambda: save(answer), tooltip="write it to a file"))
-        super().__init__(self.parts, layout={"overflow": "visible"})
-        self.answer = answer
-        self.resize(longest)
-
-    def resize(self, longest):
-        """Show the picture in a square of `longest` pixels."""
-        side = f"{longest}px"
-        self.picture.layout = {"width": side, "height": side, "object_fit": "contain"}
-        self.layout.width = f"{longest + 8}px"
-
-    def discard(self):
-        """Take the card out of the browser's memory."""
-        for part in (*self.parts, self):
-            part.close()
-
-
-class Cards(widgets.VBox):
-    """A titled row of cards; `kept` of them at most, the first ones."""
-
-    def __init__(self, text, kept=None):
-        self.row = widgets.HBox(layout=ROW)
-        super().__init__([title(text), self.row], layout={"overflow": "visible"})
-        self.kept = kept
-
-    @property
-    def cards(self):
-        """The cards, the first one first."""
-        return self.row.children
-
-    @cards.setter
-    def cards(self, cards):
-        kept = tuple(cards)[:self.kept]
-        dropped = [card for card in cards if card not in kept]
-        self.row.children = kept
-        for card in dropped:
-            card.discard()
+    def watch(self, act):
+        """Call act() whenever one of the controls is moved."""
+        for control in (*self.arms.values(), self.own, self.guidance, self.steps,
+                        self.seed, self.samples, self.softness):
+            control.observe(lambda _: act(), "value")

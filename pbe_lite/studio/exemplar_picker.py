@@ -7,8 +7,11 @@ from traitlets import Int
 
 from pbe_lite.data.images import crop_box
 from pbe_lite.data.tabletop import Scene, object_names
-from pbe_lite.studio.controls import COLUMN, ROW, WIDE, button, notice, uploader
+from pbe_lite.studio.controls import LABEL, OPEN, WIDE, button, notice, row
 from pbe_lite.studio.mask_painter import Gallery, MaskPainter
+from pbe_lite.studio.pictures import read_picture, read_upload
+from pbe_lite.studio.still import Pictured
+from pbe_lite.studio.uploads import Upload
 
 SHOWN_SEED = 41  # the scene that shipped exemplars stand in: a light of its own
 THUMBNAILS = ("red apple", "lemon", "hamburger", "penguin", "fire engine", "tulip",
@@ -21,7 +24,7 @@ def _cut(image, box):
     return crop_box(Image.fromarray(image), box)
 
 
-class ExemplarPicker(widgets.VBox):
+class ExemplarPicker(Pictured):
     """Thumbnails, all shipped objects by name, upload, or a piece of `scene`; and a crop
     box on whatever was picked.
 
@@ -32,8 +35,8 @@ class ExemplarPicker(widgets.VBox):
     changes = Int(0, help="how often the exemplar has changed")
 
     def __init__(self, scene=None, name="red apple", size=128):
-        super().__init__(layout=COLUMN)
-        self.add_class("pbe-picker")
+        super().__init__(layout=OPEN)
+        self.add_class("pbe-picker").add_class("pbe-zone")
         self.size, self._scene = size, scene
         shown = {n: self._render(n) for n in THUMBNAILS}
         self.gallery = Gallery({n: _cut(r.image, r.box) for n, r in shown.items()},
@@ -48,17 +51,20 @@ class ExemplarPicker(widgets.VBox):
                          self.notice, self.cropper)
 
     def _name_list(self, name):
-        self.names = widgets.Dropdown(options=object_names(), value=name, layout=WIDE,
-                                      description="object", tooltip="all that are shipped")
-        self.names.observe(lambda change: self.show(change["new"]), "value")
+        self.names = widgets.Dropdown(
+            options=sorted(object_names()), value=name, layout=WIDE, style=LABEL,
+            description="object", tooltip="all that are shipped")
+        self.names.observe(lambda change: change["new"] and self.show(change["new"]),
+                           "value")
         return self.names
 
     def _other_sources(self):
-        self.upload = uploader("Own picture", self.use, self._fail)
+        self.upload = Upload("Own exemplar", self._take, self._fail, drops=True,
+                             tip="choose a picture, or drop or paste it here")
         self.cut = button("Cut from this scene", lambda: self.use(self.scene, MIDDLE),
                           tooltip="move the crop box over the source picture",
                           disabled=self.scene is None)
-        return widgets.HBox([self.upload, self.cut], layout=ROW)
+        return row(self.upload, self.cut)
 
     @property
     def exemplar(self):
@@ -75,20 +81,31 @@ class ExemplarPicker(widgets.VBox):
         self._scene = value
         self.cut.disabled = value is None
 
+    def stills(self):
+        """{caption: picture}: the exemplar."""
+        return {"exemplar": self.exemplar}
+
     def show(self, name):
         """Pick a shipped object by its name."""
         if self.names.value != name:
             self.names.value = name  # which calls this function again
             return
         shown = self._render(name)
-        self.use(shown.image, shown.box)
+        self._pick(shown.image, shown.box)
         self.gallery.mark(name)
 
     def use(self, picture, box=WHOLE):
         """Pick a picture, as `read_image` takes it, and a crop box on it."""
+        self._pick(read_picture(picture, "exemplar"), box)
+        self.names.value = None  # so that the last name can be chosen again
+
+    def _pick(self, picture, box):
         self.gallery.mark(None)
         self.notice.value = notice()
         self.cropper.reset(picture, box)
+
+    def _take(self, file):
+        self.use(read_upload(file))
 
     def _render(self, name):
         return Scene(SHOWN_SEED).with_object(name).render(int(np.clip(self.size, 64, 512)))

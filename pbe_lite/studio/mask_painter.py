@@ -1,42 +1,37 @@
 """Widgets that the browser draws: a picture to mark a hole on, and a row of thumbnails.
 
-They are `anywidget`s, one JavaScript file each and no build.  Where the front end cannot
-load them, sliders of core ipywidgets stand in and say so.
+They are `anywidget`s, plain JavaScript and no build.  Where the front end cannot load
+them, sliders of core ipywidgets stand in and say so.
 """
 
-from pathlib import Path
+import operator
 
-import ipywidgets as widgets
 import numpy as np
+from PIL import Image
 from traitlets import Bool, Bytes, Int, List, Unicode
 
 from pbe_lite import plots
 from pbe_lite.data.boxes import check_box, mask_box
-from pbe_lite.data.reading import read_image
 from pbe_lite.studio import strokes
-from pbe_lite.studio.controls import COLUMN, WIDE
-from pbe_lite.studio.session import png, shrink
+from pbe_lite.studio.assets import STYLE, Base, Drawn, module
+from pbe_lite.studio.box_sliders import BoxSliders
+from pbe_lite.studio.controls import OPEN
+from pbe_lite.studio.pictures import encode, png, read_picture, read_upload, shrink
+from pbe_lite.studio.still import Pictured
+from pbe_lite.studio.uploads import Upload
 
-try:
-    from anywidget import AnyWidget as Drawn
-except ImportError:  # a widget without a view; MaskPainter then shows the sliders alone
-    Drawn = None
-
-STATIC = Path(__file__).parent / "static"
 TOOLS = ("brush", "eraser", "box", "lasso")
 BOX = (.3, .4, .7, .85)  # the default hole
-SHOWN = 512  # pixels: a longer picture is shown smaller, its mask is not made smaller
-MISSING = ("<b>The drawing canvas cannot be loaded here.</b> Set the box with the sliders; "
-           "to draw, install <code>anywidget</code> where Jupyter itself runs, and reload "
-           "the page.")
+SHOWN = 1024  # pixels: a longer picture is shown smaller
+DRAWN = 2048  # pixels: marks on a longer picture are drawn at this size and stretched
 
 
-class Canvas(Drawn or widgets.DOMWidget):
-    """What painter.js shows and sends; MaskPainter speaks to it."""
+class Canvas(Base):
+    """What canvas.js shows and sends; MaskPainter speaks to it."""
 
-    _esm = STATIC / "painter.js"
-    _css = STATIC / "painter.css"
-    picture = Bytes(help="PNG").tag(sync=True)
+    _esm = module("canvas.js")
+    _css = STYLE
+    picture = Bytes(help="PNG or JPEG").tag(sync=True)
     size = List(Int(), help="width and height of the picture as shown").tag(sync=True)
     mask = Bytes(help="of that size, see strokes.pack").tag(sync=True)
     done = Unicode(help="id of the last message that is in the mask").tag(sync=True)
@@ -48,16 +43,18 @@ class Canvas(Drawn or widgets.DOMWidget):
     can_redo = Bool(False).tag(sync=True)
 
 
-class MaskPainter(widgets.VBox):
-    """A picture to mark a hole on: brush, eraser, box, lasso, undo, redo, clear.
+class MaskPainter(Pictured):
+    """A picture to mark a hole on: brush, eraser, box, lasso, undo, redo, clear; invert,
+    grow, shrink; zoom and pan; a mask from and to a file.
 
-    Mouse, pen and touch draw; keys set a box (arrows, Enter).  The hole starts as `box`,
+    Mouse, pen and touch draw; so do keys (arrows, Enter).  The hole starts as `box`,
     fractions of the picture, so it is valid before anybody has drawn.
 
     image: as `read_image` takes it; assign to `painter.image` to show another.
     `painter.mask`: (H, W) float32 of the image's size, 1 = hole; assign an array (H, W)
-    to set it.  `painter.box`: (x0, y0, x1, y1) around it.  `painter.changes` counts:
-    `painter.observe(function, "changes")` calls after every stroke.
+    to set it.  `painter.hole`: the same as bool.  `painter.box`: (x0, y0, x1, y1) around
+    it.  `painter.changes` counts: `painter.observe(function, "changes")` calls after
+    every stroke.
     With `crop`, there is one box at a time, and what lies outside is tinted.
 
     Raises ValueError for what is no image and for what is no box."""
@@ -66,15 +63,22 @@ class MaskPainter(widgets.VBox):
 
     def __init__(self, image, box=BOX, tools=TOOLS, crop=False, label="hole"):
         check_box(box)
-        super().__init__(layout=COLUMN)
+        super().__init__(layout=OPEN)
         self.add_class("pbe-painter")
         self.canvas = Canvas(tools=list(tools), crop=crop, label=label)
         self.canvas.on_msg(self._receive)
         self.sliders = BoxSliders(box, self._slide)
+        self.loader = Upload("Load mask", self.load, self._fail,
+                             tip="a picture, white where the hole is")
         self._drawn = False  # whether a browser has shown the canvas
         self.history = None
         self._show(image, box)
-        self.children = (self.canvas, self.sliders) if Drawn else (self.sliders,)
+        self.children = self._parts(crop)
+
+    def _parts(self, crop):
+        if not Drawn:
+            return (self.sliders,)
+        return (self.canvas, self.sliders) + (() if crop else (self.loader,))
 
     @property
     def image(self):
@@ -86,11 +90,17 @@ class MaskPainter(widgets.VBox):
         self._show(value)
 
     @property
+    def hole(self):
+        """(H, W) bool, True = hole; may be empty after Clear.  Not a copy: only to read."""
+        if self._hole is None:
+            self._hole = strokes.large_mask(self.history.marks, self._image.shape[:2],
+                                            DRAWN) > .5
+        return self._hole
+
+    @property
     def mask(self):
         """(H, W) float32, 1 = hole, a copy; may be empty after Clear."""
-        if self._mask is None:
-            self._mask = strokes.marks_mask(self.history.marks, self._image.shape[:2])
-        return self._mask.copy()
+        return self.hole.astype(np.float32)
 
     @mask.setter
     def mask(self, value):
@@ -103,20 +113,38 @@ class MaskPainter(widgets.VBox):
     @property
     def box(self):
         """(x0, y0, x1, y1) around the mask, fractions; ValueError when it is empty."""
-        return mask_box(self.mask)
+        return mask_box(self.hole)
+
+    @property
+    def small(self):
+        """The picture as shown, PIL, at most SHOWN pixels long."""
+        return self._shown
+
+    def stills(self):
+        """{caption: picture}: the picture with its hole."""
+        return {self.canvas.label: plots.overlay(self._shown, self._mask)}
+
+    def load(self, file):
+        """Take the hole from an uploaded `File`, white on black; it is stretched to the
+        picture's size.  Raises ValueError for what is no picture and for an empty one."""
+        mask = read_upload(file).mean(-1) > 127
+        if not mask.any():
+            raise ValueError(f"{file.name} marks nothing: a mask is white in the hole")
+        self._draw({"kind": "array", "mask": mask})
 
     def reset(self, image, box=BOX):
         """Another picture, the hole a box again, nothing to undo."""
         self._show(image, box)
 
     def _show(self, image, box=None):
-        image, history = read_image(image), self.history
+        image, history = read_picture(image), self.history
         if box is not None:
             history = strokes.add(strokes.History(()), {"kind": "frame", "box": box})
         self._image, self.history, self._shown = image, history, shrink(image, SHOWN)
+        self._known, self._mask = (), None
         with self.canvas.hold_sync():
             self.canvas.size = list(self._shown.size)
-            self.canvas.picture = png(self._shown)
+            self.canvas.picture = encode(self._shown)
             self._update()
 
     def _draw(self, mark):
@@ -126,10 +154,17 @@ class MaskPainter(widgets.VBox):
     def _slide(self, box):
         self._draw({"kind": "frame", "box": box})
 
+    def _fail(self, error):
+        self.canvas.note = str(error)
+
     def _receive(self, _, message, buffers):
-        """A message of painter.js."""
+        """A message of canvas.js."""
         if message.get("do") == "ready":
             self._drawn = True
+            return
+        if message.get("do") == "save":
+            self.canvas.send({"do": "save", "name": f"{self.canvas.label}.png"},
+                             [png(Image.fromarray(self.hole).convert("L"))])
             return
         try:
             self.history, note = strokes.change(self.history, message), ""
@@ -139,56 +174,34 @@ class MaskPainter(widgets.VBox):
 
     def _update(self, note="", done=""):
         """The mask anew from the history, in one message to the browser."""
-        mask = strokes.marks_mask(self.history.marks, self.canvas.size[::-1])
-        self._mask = None
+        self._mask = self._masked()
+        self._hole = None
         with self.canvas.hold_sync():
-            self.canvas.mask = strokes.pack(mask)
+            self.canvas.mask = strokes.pack(self._mask)
             self.canvas.note = note
             self.canvas.done = done or self.canvas.done
             self.canvas.can_undo = len(self.history.marks) > 1
             self.canvas.can_redo = bool(self.history.undone)
         if not self._drawn:
-            self.sliders.show(self._shown, mask)
+            self.sliders.show(self._shown, self._mask)
         self.changes += 1
 
-
-class BoxSliders(widgets.VBox):
-    """A box by two sliders, and the picture with it: core ipywidgets only.
-
-    `act(box)` is called when a slider was moved; box: fractions."""
-
-    def __init__(self, box, act):
-        x0, y0, x1, y1 = box
-        options = dict(min=0., max=1., step=.01, continuous_update=False,
-                       readout_format=".0%", layout=WIDE)
-        self.across = widgets.FloatRangeSlider(value=(x0, x1), description="left, right",
-                                               **options)
-        self.down = widgets.FloatRangeSlider(value=(y0, y1), description="top, bottom",
-                                             **options)
-        self.picture = widgets.Image(layout={"max_width": "100%"})
-        super().__init__([widgets.HTML(MISSING), self.across, self.down, self.picture])
-        self.add_class("pbe-fallback")
-        self.act = act
-        for slider in (self.across, self.down):
-            slider.observe(self._moved, "value")
-
-    def _moved(self, _):
-        (x0, x1), (y0, y1) = self.across.value, self.down.value
-        if x0 < x1 and y0 < y1:
-            self.act((x0, y0, x1, y1))
-
-    def show(self, image, mask):
-        """image: PIL; mask: (H, W) of its size, 1 = hole."""
-        self.picture.value = png(plots.overlay(image, mask))
+    def _masked(self):
+        """The mask as shown; where marks were only added, just those are drawn."""
+        marks, known = self.history.marks, self._known
+        self._known = marks
+        if 0 < len(known) <= len(marks) and all(map(operator.is_, known, marks)):
+            return strokes.draw_all(self._mask, marks[len(known):])
+        return strokes.marks_mask(marks, self.canvas.size[::-1])
 
 
-class Gallery(Drawn or widgets.DOMWidget):
+class Gallery(Base):
     """Thumbnails to pick one from; pictures: {name: image}, as `shrink` takes them.
 
     `act(name)` is called for the one that was picked."""
 
-    _esm = STATIC / "gallery.js"
-    _css = STATIC / "painter.css"
+    _esm = module("gallery.js")
+    _css = STYLE
     pictures = List(Bytes(), help="PNG").tag(sync=True)
     names = List(Unicode()).tag(sync=True)
     index = Int(-1, help="the one that is marked").tag(sync=True)

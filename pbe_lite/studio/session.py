@@ -1,14 +1,13 @@
-"""What the Studio does behind its buttons, without a widget: ask, paint, write down.
+"""What the Studio does behind its buttons, without a widget: ask, paint, stop.
 
 A `Question` goes to several pipelines ("arms"); `paint` yields the answers of one after
-another, lets somebody watch, and stops in the middle when it is told to.
+another, lets somebody watch, and stops in the middle when it is told to.  However large
+the picture, only a part of it is touched: the square around the hole.
 """
 
-import hashlib
-import io
 import threading
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +16,20 @@ from PIL import Image
 
 from pbe_lite import crop_and_paste
 from pbe_lite.config import ARMS, WEIGHTS
-from pbe_lite.data.images import resize, resize_hole, to_bytes
-from pbe_lite.data.reading import read_image, read_mask
+from pbe_lite.data.reading import read_mask
 from pbe_lite.evaluation.baselines import copy_paste
 from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.studio.pictures import as_image, read_picture, shrink
+from pbe_lite.studio.preview import now_and_then, previewer, seen_by
 
 COPY_PASTE = "copy-paste"
+SOFTNESS = 1 / 32  # width of the feathered edge, of the square that the model sees
+EXEMPLAR = 1024  # pixels: no tower looks at more than 224, and records stay small
 ONE_AT_A_TIME = threading.Lock()  # two Studios may hold the same pipeline
+# What a pipeline calls the fields of a Question; `reproducing_code` prints the same names.
+ARGUMENTS = dict(image="image", hole="mask_image", exemplar="example_image",
+                 guidance_scale="guidance_scale", steps="num_inference_steps", seed="seed",
+                 samples="num_images_per_prompt")
 
 
 class Stopped(Exception):
@@ -33,7 +39,8 @@ class Stopped(Exception):
 class Question(NamedTuple):
     """What is asked: image (H, W, 3) uint8; hole (H, W) bool; exemplar, a PIL image.
 
-    `guidance_scale` and `steps` None: as each arm was trained for."""
+    `guidance_scale` and `steps` None: as each arm was trained for.  `softness`: see
+    `crop_and_paste.paste`."""
 
     image: np.ndarray
     hole: np.ndarray
@@ -42,35 +49,70 @@ class Question(NamedTuple):
     steps: int = None
     seed: int = 0
     samples: int = 1
+    softness: float = SOFTNESS
 
     @property
     def options(self):
-        """The numbers, as keyword arguments of a pipeline."""
-        return {"guidance_scale": self.guidance_scale, "num_inference_steps": self.steps,
-                "seed": self.seed, "num_images_per_prompt": self.samples}
+        """The numbers that a pipeline is called with, by our names."""
+        return dict(zip(self._fields[3:7], self[3:7]))
 
 
-class Answer(NamedTuple):
-    """One picture, PIL; `seed` is None where none was used."""
+@dataclass(eq=False)
+class Answer:
+    """One picture of a round.
+
+    patch: PIL, the part of it that may have changed; corner: (x, y) of the patch in the
+    picture; question: what was asked, None where nothing was.  `seed`, `guidance_scale`
+    and `steps` are those of this picture, None where none was used."""
 
     arm: str
     seed: int
-    image: Image.Image
+    patch: Image.Image
+    corner: tuple = (0, 0)
+    question: Question = None
+    guidance_scale: float = None
+    steps: int = None
 
     @property
     def title(self):
         return self.arm if self.seed is None else f"{self.arm}, seed {self.seed}"
 
+    @property
+    def details(self):
+        """The settings in words."""
+        if self.guidance_scale is None:
+            return ""
+        soft = self.question.softness
+        edge = "" if soft == SOFTNESS else f", edge {soft:.0%}"
+        return f"guidance {self.guidance_scale:g}, {self.steps} steps{edge}"
+
+    @property
+    def image(self):
+        """The whole picture, PIL, of the source's size."""
+        return self.small(None)
+
+    def small(self, longest):
+        """The whole picture, its longer side at most `longest` pixels; None: in full."""
+        if self.question is None:
+            return self.patch if longest is None else shrink(self.patch, longest)
+        whole = as_image(self.question.image)
+        scale = min(1, (longest or np.inf) / max(whole.size))
+        whole = whole.copy() if scale == 1 else shrink(whole, longest)
+        x, y = (round(v * scale) for v in self.corner)
+        size = [max(1, round(v * scale)) for v in self.patch.size]
+        whole.paste(self.patch if scale == 1 else self.patch.resize(size), (x, y))
+        return whole
+
 
 def ask(image, mask, exemplar, **options):
-    """A `Question` from whatever the pipeline takes.
+    """A `Question` from whatever the pipeline takes; a very large exemplar is shrunk.
 
     Raises ValueError for an empty hole and for one that covers everything."""
-    image = read_image(image)
+    image = read_picture(image)
     if not np.asarray(mask).any():
         raise ValueError("the hole is empty: mark one on the picture first")
     hole = read_mask(mask, image.shape[:2])
-    exemplar = Image.fromarray(read_image(exemplar, "example_image"))
+    exemplar = shrink(read_picture(exemplar, "example_image"), EXEMPLAR)
     return Question(image, hole, exemplar, **options)
 
 
@@ -100,17 +142,37 @@ def load_pipes(pipes=None):
 # ------------------------------------------------------------------------- painting
 
 
+def cut(question):
+    """The question about the part of its picture that the model sees, and the corner
+    (x, y) of that part: what is asked of it has the same answer.
+
+    A pixel more on every side, so that the hole still ends where it ended."""
+    left, top, side = crop_and_paste.hole_window(question.hole)
+    x, y = max(0, left - 1), max(0, top - 1)
+    part = np.s_[y:top + side + 1, x:left + side + 1]
+    return question._replace(image=question.image[part], hole=question.hole[part]), (x, y)
+
+
 def paint(pipes, question, stop, watch):
     """Yield lists of Answers: copy-paste first, then one list for each of `pipes`.
 
     stop: a threading.Event; once it is set, Stopped is raised after the running step.
     watch(arm, share, picture) is called after every step: share of the whole work done,
     0..1; picture as `previewer` gives it, or None when the last one was just shown."""
-    pasted = copy_paste(question.image, question.hole, question.exemplar)
-    yield [Answer(COPY_PASTE, None, Image.fromarray(pasted))]
+    yield [_copy_paste(question)]
+    part, corner = cut(question)
     for i, (arm, pipe) in enumerate(pipes.items()):
-        images = paint_one(pipe, question, stop, _share_of(watch, arm, i, len(pipes)))
-        yield [Answer(arm, question.seed + k, image) for k, image in enumerate(images)]
+        patches = paint_one(pipe, part, stop, _share_of(watch, arm, i, len(pipes)))
+        used = pipe.defaults(question.guidance_scale, question.steps)
+        yield [Answer(arm, question.seed + k, patch, corner, question, *used)
+               for k, patch in enumerate(patches)]
+
+
+def _copy_paste(question):
+    x0, y0, x1, y1 = map(int, crop_and_paste.hole_box(question.hole))
+    tight = np.s_[y0:y1, x0:x1]
+    pasted = copy_paste(question.image[tight], question.hole[tight], question.exemplar)
+    return Answer(COPY_PASTE, None, Image.fromarray(pasted), (x0, y0), question)
 
 
 def _share_of(watch, arm, index, count):
@@ -126,98 +188,34 @@ def paint_one(pipe, question, stop, watch):
             raise Stopped
         watch((step + 1) / pipe.num_timesteps, look(tensors["latents"]))
 
-    with ONE_AT_A_TIME:
-        try:
-            return pipe(question.exemplar, question.image, question.hole,
-                        callback_on_step_end=callback, **question.options).images
-        except Stopped:
-            pipe.maybe_free_model_hooks()  # what the call would have done at its end
-            raise
+    _wait_for_turn(stop)
+    try:
+        return edit(pipe, question, callback)
+    except Stopped:
+        pipe.maybe_free_model_hooks()  # what the call would have done at its end
+        raise
+    finally:
+        ONE_AT_A_TIME.release()
 
 
-def previewer(pipe, question):
-    """A function from latents (B, c, h, w) to a picture (S, S, 3) uint8: the square that
-    the model sees, its hole filled with the first sample as it stands."""
-    window, side = crop_and_paste.hole_window(question.hole), pipe.resolution
-    square = resize(crop_and_paste.crop(question.image, window), side)
-    hole = resize_hole(crop_and_paste.crop(question.hole, window), side)
-
-    def show(latents):
-        painted = to_bytes(pipe.decode(latents[:1]))[0]
-        whole = crop_and_paste.Window(0, 0, side)
-        return crop_and_paste.paste(square, painted, hole, whole)
-
-    return show
+def _wait_for_turn(stop):
+    while not ONE_AT_A_TIME.acquire(timeout=.1):
+        if stop.is_set():
+            raise Stopped
 
 
-def now_and_then(function, gap=.1, share=.2, clock=time.perf_counter):
-    """`function`, but a call returns None while it is too early: within `gap` seconds of
-    the last one, or when it would take more than `share` of the time."""
-    due = -np.inf
+def edit(pipe, question, callback=None):
+    """The only call of a pipeline: PIL images of the size of the question's.
 
-    def call(*args):
-        nonlocal due
-        begun = clock()
-        if begun < due:
-            return None
-        value = function(*args)
-        cost = clock() - begun
-        due = begun + cost + max(gap, cost * (1 / share - 1))
-        return value
-
-    return call
-
-
-# -------------------------------------------------------------------- writing down
-
-
-def shrink(image, longest):
-    """A picture, PIL or (H, W, 3) uint8, as a PIL image whose longer side has at most
-    `longest` pixels."""
-    image = image.copy() if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.thumbnail((longest, longest))
-    return image
-
-
-def png(image):
-    """A picture, PIL or (H, W[, 3]) uint8, as the bytes of a PNG file."""
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    stream = io.BytesIO()
-    image.save(stream, "png")
-    return stream.getvalue()
-
-
-def save_png(image, folder, name):
-    """Write a picture to `folder` and return its path; part of the file's name comes from
-    its content, so that no other picture is overwritten.  Raises OSError."""
-    data = png(image)
-    path = Path(folder) / f"{name}-{hashlib.sha256(data).hexdigest()[:8]}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def reproducing_code(question, pipes, folders, files):
-    """Python that paints the same answers again, into `images[arm]`.
-
-    files: as `save_inputs` gives them; pipes, folders: as of `load_pipes`.  A
-    pipeline without a folder is expected to be in a dict `pipes`."""
-    lines = ["from pbe_lite import PaintByExamplePipeline", "", "question = dict("]
-    lines += [f"    {name}={str(path)!r}," for name, path in files.items()]
-    lines += [f"    seed={question.seed}, num_images_per_prompt={question.samples})",
-              "images = {}"]
-    for name, pipe in pipes.items():
-        guidance, steps = pipe.defaults(question.guidance_scale, question.steps)
-        load = f"pipes[{name!r}]  # the one given to the Studio" if folders[name] is None \
-            else f"PaintByExamplePipeline.from_pretrained({str(folders[name])!r})"
-        lines += [f"pipe = {load}", f"images[{name!r}] = pipe(",
-                  f"    **question, guidance_scale={guidance},",
-                  f"    num_inference_steps={steps}).images"]
-    return "\n".join(lines) + "\n"
-
-
-def save_inputs(question, folder):
-    """Write what was asked as PNG: {argument of a pipeline: path}.  Raises OSError."""
-    pictures = {"example_image": question.exemplar, "image": question.image,
-                "mask_image": question.hole.astype(np.uint8) * 255}
-    return {name: save_png(picture, folder, name) for name, picture in pictures.items()}
+    It is given the square that it would cut out itself, so that a large picture is read
+    and resized once, and not once for every arm."""
+    window, square, hole = seen_by(pipe, question)
+    asked, context = question._replace(image=square, hole=hole), pipe.resolution
+    if hole.all():  # a pipeline takes no picture that is all hole
+        asked, context = question, 3.
+    options = {ARGUMENTS[k]: v for k, v in asked._asdict().items() if k in ARGUMENTS}
+    squares = pipe(**options, context=context, callback_on_step_end=callback,
+                   paste=False).images
+    return [Image.fromarray(crop_and_paste.paste(
+        question.image, np.asarray(painted), question.hole, window, question.softness))
+        for painted in squares]

@@ -8,6 +8,8 @@ A mark is a dict; all lengths are fractions of the picture, x to the right and y
     {"kind": "lasso", "points": [[x, y], ...]}
     {"kind": "frame", "box": [x0, y0, x1, y1]}    a box in place of all that was there
     {"kind": "clear"}
+    {"kind": "invert"}
+    {"kind": "grow", "by": w}    w of the shorter side; the hole shrinks where w < 0
     {"kind": "array", "mask": (h, w) array}       set from Python, not drawn
 
 Marks are drawn one after another onto an empty mask, so undo is leaving out the last one,
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from pbe_lite.data.masks import box_mask, polygon_mask, strokes_mask
 
@@ -67,7 +70,21 @@ def change(history, message):
 
 def marks_mask(marks, size):
     """All marks as one mask, (H, W) float32 of 0 and 1; size: (height, width)."""
-    return reduce(draw, marks, np.zeros(tuple(size), np.float32))
+    return draw_all(np.zeros(tuple(size), np.float32), marks)
+
+
+def draw_all(mask, marks):
+    """A mask with more marks on it, one after another; `mask` itself stays as it is."""
+    return reduce(draw, marks, mask)
+
+
+def large_mask(marks, size, most):
+    """`marks_mask`, but drawn at most `most` pixels long and stretched to `size`: on a
+    photograph of many million pixels the feathered edge hides the difference."""
+    height, width = size
+    scale = min(1, most / max(size))
+    drawn = marks_mask(marks, [max(1, round(v * scale)) for v in size])
+    return drawn if scale == 1 else _resize(drawn > .5, (height, width))
 
 
 def draw(mask, mark):
@@ -104,10 +121,26 @@ def _box(mask, mark):
 
 
 def _array(mask, mark):
-    picture = Image.fromarray((np.asarray(mark["mask"]) > .5).astype(np.uint8))
-    height, width = mask.shape
-    resized = picture.resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(resized, np.float32)
+    return _resize(np.asarray(mark["mask"]) > .5, mask.shape).astype(np.float32)
+
+
+def _resize(hole, size):
+    height, width = size
+    picture = Image.fromarray(hole.astype(np.uint8))
+    return np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+
+
+def _grow(mask, mark):
+    """The picture's own border is no edge of the hole: nothing shrinks away from it."""
+    by = mark.get("by", 0)
+    if not 0 < abs(by) <= 1:
+        raise ValueError(f"a hole grows by -1..1, not by 0; got {by!r}")
+    hole = np.pad(mask > .5, 1, mode="edge")
+    if not hole.any():
+        return mask
+    distance = ndimage.distance_transform_edt(~hole if by > 0 else hole)[1:-1, 1:-1]
+    pixels = max(1, abs(by) * min(mask.shape))
+    return (distance <= pixels if by > 0 else distance > pixels).astype(np.float32)
 
 
 _DRAW = {
@@ -118,6 +151,8 @@ _DRAW = {
         mask, polygon_mask(_points(mark, 3), mask.shape)),
     "frame": _box,
     "clear": lambda mask, mark: np.zeros_like(mask),
+    "invert": lambda mask, mark: 1 - mask,
+    "grow": _grow,
     "array": _array,
 }
 

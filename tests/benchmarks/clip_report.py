@@ -1,6 +1,6 @@
 """What the lite CLIP sees: shape, or colour alone?
 
-    python tests/benchmarks/clip_report.py      # about a minute; writes data/results/clip.json
+    python tests/benchmarks/clip_report.py    # about a minute; -> data/results/clip.json
 
 Crops of scenes that nothing was trained on.  Zero-shot: the nearest of the 48 kinds'
 captions, in hues of training, in the arcs that were never trained, and in grey.  Colours:

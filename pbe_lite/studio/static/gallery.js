@@ -3,6 +3,8 @@
 // Traits read: pictures (PNG each), names, index (the one that is marked, -1 for none).
 // Message sent: {do: "pick", index}.
 
+import { tendTo } from "./page.js";
+
 function render({ model, el }) {
   let urls = [];
 
@@ -32,12 +34,12 @@ function render({ model, el }) {
   el.classList.add("pbe-gallery");
   el.setAttribute("role", "group");
   el.setAttribute("aria-label", "exemplars to pick from");
-  el.onkeydown = (e) => e.stopPropagation();
-  el.dataset.lmSuppressShortcuts = "true";
   model.on("change:pictures", fill);
   model.on("change:index", mark);
+  const leave = tendTo(el);
   fill();
   return () => {
+    leave();
     model.off("change:pictures", fill);
     model.off("change:index", mark);
     urls.forEach((url) => URL.revokeObjectURL(url));
