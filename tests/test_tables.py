@@ -45,6 +45,7 @@ def study(tmp_path, records, weights, tiny, objective):
     return begin
 
 
+@pytest.mark.slow
 def test_every_row_of_every_table_is_made(study, tmp_path, capsys):
     study().run()
     read = lambda name: json.loads((tmp_path / "results" / f"{name}.json").read_text())

@@ -1,4 +1,4 @@
-"""The classroom: release sheets to students, grade what comes back, make next term's.
+"""The classroom: release sheets to students, grade submissions, make next term's.
 
     python -m pbe_lite.classroom release
     python -m pbe_lite.classroom grade submissions/
