@@ -50,13 +50,14 @@ def text_boxes(fig):
     record = lambda text, renderer: text.get_visible() and drawn.append(
         (text.get_text(), text.get_window_extent(renderer)))
     with mock.patch.object(plt.Text, "draw", autospec=True, side_effect=record):
-        fig.canvas.draw()
+        fig.draw_without_rendering()
     return [(words, box) for words, box in drawn if words.strip()]
 
 
 def overlaps(fig):
     """Pairs of texts that lie on each other, and texts that leave the figure."""
     boxes = text_boxes(fig)
+    assert boxes  # or nothing was looked at
     pairs = [(a, b) for i, (a, box) in enumerate(boxes) for b, other in boxes[i + 1:]
              if box.shrunk(.98, .9).overlaps(other.shrunk(.98, .9))]
     outside = [words for words, box in boxes
