@@ -273,6 +273,8 @@ def test_settings_are_the_arms_own_guidance_until_told_otherwise():
     settings = controls.Settings(["a", "b"], 3., 25, 1000)
     assert settings.options == dict(guidance_scale=None, steps=25, seed=0, samples=1,
                                     softness=1 / 32)
+    steps = settings.softness.value / settings.softness.step
+    assert steps == round(steps)  # or the browser would round it to another value
     assert settings.guidance.disabled and settings.chosen == ["a", "b"]
     settings.own.value, settings.guidance.value = False, 4.5
     assert not settings.guidance.disabled and settings.options["guidance_scale"] == 4.5

@@ -77,7 +77,8 @@ class Settings(widgets.VBox):
             value=False, description="a new seed for every round", indent=False,
             tooltip="without a tick the seed stays as it is", layout=WIDE)
         self.samples = number("samples", 1, 1, 8, "pictures of each arm, seeds in a row")
-        self.softness = _slider("soft edge", SOFTNESS, 0, .2, .01,
+        # the browser rounds to whole steps: the default must be one
+        self.softness = _slider("soft edge", SOFTNESS, 0, 6 * SOFTNESS, SOFTNESS / 2,
                                 "how far inside the hole the new content fades in",
                                 readout_format=".0%")
         self.children = (row(*self.arms.values()), self.own, self.guidance,
@@ -106,6 +107,7 @@ class Settings(widgets.VBox):
 
     def restore(self, arm, guidance_scale, steps, seed, softness):
         """Set what made one picture; what was not used (None) stays as it is."""
+        self.softness.max = max(self.softness.max, softness)
         self.softness.value = softness
         if guidance_scale is None:
             return

@@ -96,7 +96,11 @@ class Rounds(Pictured):
         return self.answers
 
     def _set_busy(self, busy):
-        self.start_button.disabled, self.stop_button.disabled = busy, not busy
+        on, off = self.stop_button, self.start_button
+        if not busy:
+            on, off = off, on
+        on.disabled = False  # first, so that it can take the focus of the other
+        off.disabled = True
         self.preview.layout.display = None if busy else "none"
 
     def _work(self, question, pipes):
