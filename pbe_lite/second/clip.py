@@ -18,7 +18,10 @@ from pbe_lite.second.tabletop import (
 from pbe_lite.training.losses import Contrastive
 from pbe_lite.training.objective import Objective
 
-GREY = .15  # share of crops without colour; their caption names none
+GREY = .15   # share of crops without colour; their caption names none
+PLAIN = .5   # share of the others whose caption names the kind alone: then only the shape
+             # tells a crop from the others in its batch
+WIDE = .3    # share of crops of sprites that are none of the 48 kinds
 
 
 class WideContrastive(Contrastive):
@@ -26,9 +29,10 @@ class WideContrastive(Contrastive):
     caption in a batch are all positives."""
 
     arm = "clip"
+    batch_size, lr, betas = 128, None, None  # the preset's rates, Muon's among them
 
     def __init__(self, preset, scenes=400_000, seed=0):
-        Objective.__init__(self, preset, FreshScenes(scenes, 64), seed)
+        Objective.__init__(self, preset, FreshScenes(scenes, 64, WIDE), seed)
         words = [f"{colour} {name}" for name in sprite_files() for colour in COLOURS]
         self.model, self.tokenizer = lite_clip.build_clip(preset, words)
 
@@ -38,7 +42,7 @@ class WideContrastive(Contrastive):
         render = scene.render(self.records.size)
         crop = crop_box(Image.fromarray(render.image), jitter_box(render.box, rng))
         pixels = augment_exemplar(crop, self.preset.exemplar_size, rng)
-        label = scene.label
+        label = scene.name if rng.uniform() < PLAIN else scene.label
         if rng.uniform() < GREY:
             grey = pixels @ rng.dirichlet((1, 1, 1))
             pixels = np.repeat(grey[..., None], 3, -1).round().astype(np.uint8)

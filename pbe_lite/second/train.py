@@ -15,7 +15,7 @@ from pbe_lite.training.losses import build_objective
 from pbe_lite.training.trainer import Run
 
 WEIGHTS = DATA / "second"
-SAMPLES = {"clip": 160_000, "codec": 64_000, "judge": 96_000, "prior": 112_000,
+SAMPLES = {"clip": 256_000, "codec": 64_000, "judge": 96_000, "prior": 112_000,
            "final": 640_000}
 ARM_SAMPLES = 112_000
 

@@ -15,7 +15,8 @@ from torch import nn
 
 from pbe_lite.config import Optimiser
 
-NOT_HIDDEN = ("conv_in", "conv_out", "uncond_vector")  # as its authors advise: AdamW
+# as its authors advise: AdamW for the first and last layers, and for embeddings
+NOT_HIDDEN = ("conv_in", "conv_out", "uncond_vector", "embeddings")
 
 
 class MatrixMuon(torch.optim.Muon):

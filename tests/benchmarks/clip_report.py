@@ -47,6 +47,12 @@ def crops(model, per_kind, first, unseen=False, grey=False):
     return seen.numpy(), units, np.array(kinds), hues
 
 
+def kind_texts(model, tokenizer):
+    """(48, D) features of the kinds' captions, which name no colour."""
+    with torch.no_grad():
+        return text_features(model, tokenizer, kind_names())
+
+
 def zero_shot(units, kinds, texts):
     """Share of crops whose kind is the nearest caption's."""
     return float(((units @ texts.T).argmax(1).numpy() == kinds).mean())
@@ -70,8 +76,7 @@ def main():
     parser.add_argument("--json", type=Path, default=RESULTS / "clip.json")
     args = parser.parse_args()
     model, tokenizer = load_clip(args.weights / "clip")
-    with torch.no_grad():
-        texts = text_features(model, tokenizer, kind_names())
+    texts = kind_texts(model, tokenizer)
     fitted = crops(model, 24, 0)
     probe = LogisticRegression(max_iter=2000, C=1.0).fit(fitted[0], fitted[2])
     asked = {"seen hues": crops(model, 8, 500), "unseen arcs": crops(model, 8, 500, True),
