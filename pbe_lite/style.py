@@ -13,7 +13,6 @@ from html import escape
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -38,7 +37,7 @@ STYLE = {
     "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": "#a8a8a4",
     "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": "#e2e2de",
-    "axes.prop_cycle": cycler(color=PALETTE), "lines.linewidth": 2,
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE), "lines.linewidth": 2,
     "legend.frameon": False, "image.interpolation": "nearest",
 }
 styled = matplotlib.rc_context(STYLE)  # a decorator: whoever calls need not call `setup`

@@ -147,7 +147,7 @@ def test_a_mask_with_transparent_parts_is_refused(opacity, tmp_path):
     """They may be the hole, or all but the hole: both are in use."""
     mask = np.where(HOLE[..., None], WHITE, 0).astype(np.uint8)
     Image.fromarray(np.dstack([mask, opacity.astype(np.uint8)])).save(tmp_path / "m.png")
-    with pytest.raises(ValueError, match="^mask has transparent parts .*black and white"):
+    with pytest.raises(ValueError, match="^mask_image has transparent parts .*black and white"):
         read_mask(tmp_path / "m.png", HOLE.shape)
 
 
@@ -180,10 +180,10 @@ def label_maps():
                          ids=[case[0] for case in label_maps()])
 def test_a_map_of_labels_is_no_mask(image, reason, tmp_path):
     image.save(tmp_path / "m.png")
-    with pytest.raises(ValueError, match=f"^mask .*{reason}"):
+    with pytest.raises(ValueError, match=f"^mask_image .*{reason}"):
         read_mask(tmp_path / "m.png", HOLE.shape)
     if image.mode == "L":
-        with pytest.raises(ValueError, match=f"^mask .*{reason}"):
+        with pytest.raises(ValueError, match=f"^mask_image .*{reason}"):
             read_mask(np.asarray(image), HOLE.shape)
 
 

@@ -28,7 +28,7 @@ from pbe_lite.training.optim import learning_rate
 def bold(tiny):
     """The tiny preset with all options on."""
     return replace(
-        tiny, hole_octaves=2, alpha_weight=.2, decoder_noise=.35, lr_decay=False,
+        tiny, hole_octaves=2, alpha_weight=.2, decoder_noise=.35,
         decay_from=.5, warmup_steps=0, warmup_share=.1,
         unet=dict(tiny.unet, class_embed_type="projection",
                   projection_class_embeddings_input_dim=32,

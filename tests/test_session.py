@@ -75,9 +75,14 @@ def test_the_answers_are_the_pipelines_own(pipe, question):
         ["copy-paste"], ["one, seed 5", "one, seed 6"], ["two, seed 5", "two, seed 6"]]
     pasted = copy_paste(question.image, HOLE, question.exemplar)
     np.testing.assert_array_equal(rounds[0][0].image, pasted)
-    direct = pipe(question.exemplar, question.image, HOLE, **question.options).images
+    direct = pipe(question.exemplar, question.image, HOLE, **named(question)).images
     for answer, image in zip(rounds[1], direct, strict=True):
         np.testing.assert_array_equal(answer.image, image)
+
+
+def named(question):
+    """The numbers of a question under the names that a pipeline has for them."""
+    return {session.ARGUMENTS[name]: value for name, value in question.options.items()}
 
 
 @pytest.mark.parametrize("box", [
@@ -88,7 +93,7 @@ def test_the_part_that_is_cut_out_has_the_same_answer(pipe, picture, box):
     hole[box[1]:box[3], box[0]:box[2]] = True
     asked = ask(picture(80, 120), hole, picture(33, 21), steps=2)
     ((_,), (answer,)) = paint({"one": pipe}, asked, never(), ignore)
-    (direct,) = pipe(asked.image, hole, asked.exemplar, **asked.options).images
+    (direct,) = pipe(asked.exemplar, asked.image, hole, **named(asked)).images
     np.testing.assert_array_equal(answer.image, direct)
     assert answer.small(60).size == (60, 40)
 

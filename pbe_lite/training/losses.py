@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from pbe_lite.config import ARMS, Arm  # noqa: F401
 from pbe_lite.data.images import crop_box, squash, to_alpha, to_clip, to_signed
 from pbe_lite.data.records import Skipped
+from pbe_lite.data.tabletop import object_names
 from pbe_lite.data.triplets import Triplets
 from pbe_lite.models import clip as lite_clip
 from pbe_lite.models.autoencoder import PatchCodec
@@ -37,7 +38,7 @@ class Contrastive(Objective):
 
     def __init__(self, preset, records, weights, seed):
         super().__init__(preset, records, seed)
-        self.model, self.tokenizer = lite_clip.build_clip(preset)
+        self.model, self.tokenizer = lite_clip.build_clip(preset, object_names())
 
     def sample(self, epoch, index):
         """The box's crop with some background, mirrored or not, and the object's name."""

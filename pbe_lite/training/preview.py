@@ -89,7 +89,7 @@ def paint_samples(objective, records) -> np.ndarray:
         image, hole = triplet["image"][None], triplet["hole"][None]
         exemplar = chosen[(i + 1) % len(chosen)]["exemplar"][None]
         generator = torch.Generator().manual_seed(SEED + i)
-        painted = pipe.paint(image, hole, exemplar, pipe.noise([SEED + i]),
+        painted = pipe.paint(exemplar, image, hole, pipe.noise([SEED + i]),
                              generator=generator)
         shown = torch.nn.functional.interpolate(as_picture(exemplar), image.shape[-2:])
         rows.append(torch.cat([image * (1 - hole), shown, painted.float().cpu()], -1))
