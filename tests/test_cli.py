@@ -260,8 +260,9 @@ def test_a_file_that_cannot_be_written_is_told_before_a_model_is_loaded(files, n
 @pytest.mark.parametrize("arguments", [
     ["demo", "--pair", "400"], ["evaluate", "--pairs", "1", "--steps", "0"],
     ["evaluate", "--pairs", "1", "--model", "data"], ["ship", "--run", "nowhere"],
-    ["evaluate", "--guidance", "nan"], ["edit", "--image", "a", "--mask", "b",
-                                        "--exemplar", "c", "--out", "d.png"]])
+    ["evaluate", "--guidance", "nan"], ["edit", "--image", "a", "--mask-image",
+                                        "b", "--example-image", "c", "--out",
+                                        "d.png"]])
 def test_what_a_user_can_mend_is_one_line(arguments):
     text = message(arguments)
     assert text.startswith("error: ") and "\n" not in text

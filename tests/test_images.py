@@ -147,7 +147,8 @@ def test_a_mask_with_transparent_parts_is_refused(opacity, tmp_path):
     """They may be the hole, or all but the hole: both are in use."""
     mask = np.where(HOLE[..., None], WHITE, 0).astype(np.uint8)
     Image.fromarray(np.dstack([mask, opacity.astype(np.uint8)])).save(tmp_path / "m.png")
-    with pytest.raises(ValueError, match="^mask_image has transparent parts .*black and white"):
+    told = "^mask_image has transparent parts .*black and white"
+    with pytest.raises(ValueError, match=told):
         read_mask(tmp_path / "m.png", HOLE.shape)
 
 

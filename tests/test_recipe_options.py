@@ -2,6 +2,7 @@
 of the hole, the object's alpha, a decoder that has met noise, a rate that falls late."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,15 +157,31 @@ def test_every_part_trains_and_exports_what_sampling_takes(
         assert pipe.noise([1]).shape == (1, 4, 8, 8)
 
 
+class Sure(torch.nn.Module):
+    """Predicts a clean latent of zeros, and everywhere the same logit for the alpha."""
+
+    def __init__(self, logit):
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, x, timestep, condition):
+        out = torch.zeros(len(x), 5, *x.shape[2:])
+        out[:, 4] = self.logit
+        return SimpleNamespace(sample=out)
+
+
 def test_the_alpha_loss_is_the_cross_entropy_on_the_latent_grid(bold, coloured, weights):
     objective = build_objective("final", bold, coloured, weights_of(bold, weights))
-    alpha = torch.zeros(2, 1, 64, 64)
-    alpha[1] = 1
-    sure = torch.full((2, 1, 8, 8), -20.)
-    loss = objective.alpha_loss(sure, alpha)
-    assert loss[0] < 1e-6 and loss[1] == pytest.approx(20, rel=1e-3)
-    half = objective.alpha_loss(torch.zeros(2, 1, 8, 8), alpha)
-    assert half.tolist() == pytest.approx([np.log(2)] * 2)
+    batch = torch.utils.data.default_collate([objective.sample(0, i) for i in range(2)])
+    batch["alpha"][0], batch["alpha"][1] = 0, 1
+    losses = {}
+    for logit in (-20., 0.):
+        objective.unet = Sure(logit)
+        losses[logit] = objective(batch)
+    # the rest of the loss is the same: what differs is .2 H(alpha, sigmoid(logit))
+    difference = losses[-20.] - losses[0.]
+    expected = .2 * (torch.tensor([0., 20.]) - np.log(2))
+    assert torch.allclose(difference, expected, atol=1e-4)
 
 
 def weights_of(preset, weights):

@@ -24,7 +24,7 @@ from pbe_lite.config import BOLD, DATA, LITE, RUNS
 from pbe_lite.evaluation.evaluate import paint_pairs
 from pbe_lite.pipeline import PaintByExamplePipeline
 from pbe_lite.second.benchmark import make_pair, split_of
-from pbe_lite.second.evaluate import WEIGHTS, right_colour, right_kinds
+from pbe_lite.second.evaluate import WEIGHTS, load_judge, right_colour, right_kinds
 from pbe_lite.second.scenes import training_records
 from pbe_lite.training.losses import build_objective
 from pbe_lite.training.trainer import Run
@@ -64,17 +64,18 @@ def load(run, folder):
     return pipe
 
 
-def rate(pipe, pairs, guidance, steps=15):
+def rate(pipe, judge, pairs, guidance, steps=15):
     """{"right_kind", "right_colour"}, the share of pairs."""
     _, results = paint_pairs(pipe, pairs, guidance, steps, batch_size=24)
     colours = [right_colour(p, r) for p, r in zip(pairs, results, strict=True)]
-    return {"right_kind": float(right_kinds(pairs, results).mean()),
+    return {"right_kind": float(right_kinds(pairs, results, judge).mean()),
             "right_colour": float(np.mean(colours))}, results
 
 
 def train_row(name, preset, samples, folder, weights, every=4000, runs=RUNS, seed=0):
     """One row of the table, as a dict; the run's folder keeps weights and pictures."""
     seen, unseen = benchmark_pairs()
+    judge = load_judge(weights / "judge")
     torch.manual_seed(seed)
     objective = build_objective("final_scratch", preset, training_records(
         preset, KINDS, runs), weights, seed)
@@ -86,7 +87,7 @@ def train_row(name, preset, samples, folder, weights, every=4000, runs=RUNS, see
         nonlocal paused
         if every and entry["samples"] % every < 50 * preset.batch_size:
             begun = time.monotonic()
-            found, _ = rate(load(run, folder), seen, 2.5)
+            found, _ = rate(load(run, folder), judge, seen, 2.5)
             curve.append((entry["samples"], found["right_kind"]))
             paused += time.monotonic() - begun
 
@@ -101,7 +102,7 @@ def train_row(name, preset, samples, folder, weights, every=4000, runs=RUNS, see
     for split, pairs in (("seen", seen), ("new_colourway", unseen)):
         row[split] = {}
         for g in GUIDANCE:
-            row[split][str(g)], results = rate(pipe, pairs, g)
+            row[split][str(g)], results = rate(pipe, judge, pairs, g)
             np.save(folder / f"{split}-{g}.npy", np.array(results))
     run.close()
     return row
