@@ -124,6 +124,25 @@ def test_spoiled_objects_differ_from_what_they_were():
         assert difference.mean() > 5, spoil.__name__
 
 
+def test_the_judge_learns_from_several_views_of_a_picture(tiny, weights, tmp_path):
+    torch.manual_seed(0)
+    training = judge.JudgeTraining(tiny, weights, scenes=50)
+    training._decode = lambda image, level, rng: image  # the tiny codec is of another size
+    samples = [training.sample(0, i) for i in range(12)]
+    labels = [s["label"] for s in samples]
+    assert all(s["crops"].shape == (judge.VIEWS, 48, 48) for s in samples)
+    assert max(labels) <= 48 and len(set(labels)) > 6
+    first, second = samples[0]["crops"][:2]
+    assert not torch.equal(first, second)
+    again = training.sample(0, 0)
+    assert torch.equal(again["crops"], samples[0]["crops"])  # a pure function of its key
+    batch = torch.utils.data.default_collate(samples)
+    losses = training(batch)
+    assert losses.shape == (12,) and losses.isfinite().all()
+    training.export(tmp_path)
+    assert evaluate.load_judge(tmp_path).config.kinds == 48
+
+
 def test_only_a_certain_judge_counts(pairs):
     names = kind_names()
     def verdict(probability):

@@ -23,6 +23,7 @@ from pbe_lite.training.initialize import read_codec
 from pbe_lite.training.objective import Objective
 
 SIDE = 48           # pixels of a crop
+VIEWS = 4           # crops of a picture: to render it takes longer than to look at it
 NONE = .3           # share of training crops that show none of the kinds
 THROUGH_CODEC = .25 # share of the others that went through the codec, with some noise
 
@@ -72,8 +73,8 @@ def window_around(box, size, grow=1.15):
 class JudgeTraining(Objective):
     """Cross-entropy on grey crops of scenes never shown in training or the benchmark."""
 
-    batch_size, lr, betas = 128, 2e-3, (.9, .99)
     arm = "judge"
+    batch_size = 64  # pictures, of `VIEWS` crops each
 
     def __init__(self, preset, weights, scenes=400_000, seed=1):
         super().__init__(preset, FreshScenes(scenes, 128, wide=0), seed + 1)
@@ -92,12 +93,8 @@ class JudgeTraining(Objective):
             image, label = spoil(render, rng, self._decode), len(names)
         elif rng.uniform() < THROUGH_CODEC:
             image = self._decode(image, rng.uniform(0, .45), rng)
-        window, mix = jitter_window(render.box, 128, rng), rng.dirichlet((1, 1, 1))
-        crop = grey_crop(image, window, mix)
-        crop = crop[:, ::-1] if rng.uniform() < .5 else crop
-        crop = ndimage.gaussian_filter(crop, rng.uniform(0, 1) ** 2)
-        crop = crop + rng.normal(0, .02, crop.shape)
-        return {"crop": torch.from_numpy(np.float32(crop))[None], "label": label}
+        views = [view(image, render.box, rng) for _ in range(VIEWS)]
+        return {"crops": torch.from_numpy(np.stack(views)), "label": label}
 
     @torch.no_grad()
     def _decode(self, image, level, rng):
@@ -108,11 +105,24 @@ class JudgeTraining(Objective):
         return _bytes(picture)
 
     def forward(self, batch):
-        return F.cross_entropy(self.judge(batch["crop"]).float(), batch["label"],
-                               reduction="none")
+        """Cross-entropy, the mean over views: crops (B, V, 48, 48), label (B,) -> (B,)."""
+        crops = batch["crops"]
+        logits = self.judge(crops.flatten(0, 1)[:, None]).float()
+        labels = batch["label"].repeat_interleave(crops.shape[1])
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return losses.view(len(crops), -1).mean(1)
 
     def export(self, folder):
         self.judge.save_pretrained(folder)
+
+
+def view(image, box, rng):
+    """One look at an object, (48, 48) float32: another window, mix of the channels and
+    sharpness, mirrored or not."""
+    crop = grey_crop(image, jitter_window(box, len(image), rng), rng.dirichlet((1, 1, 1)))
+    crop = crop[:, ::-1] if rng.uniform() < .5 else crop
+    crop = ndimage.gaussian_filter(crop, rng.uniform(0, 1) ** 2)
+    return np.float32(crop + rng.normal(0, .02, crop.shape))
 
 
 def _bytes(picture):
