@@ -24,8 +24,8 @@ from pbe_lite.config import RUNS, SHIPPED
 assert Path(pbe_lite.__file__).is_relative_to(sys.prefix), pbe_lite.__file__
 assert all(path.exists() and path.is_relative_to(sys.prefix) for path in SHIPPED)
 assert RUNS == Path.cwd() / "runs"
-main("edit --image image.png --mask mask.png --exemplar exemplar.png --out out.png "
-     "--steps 2".split())
+main("edit --example-image exemplar.png --image image.png --mask-image mask.png "
+     "--out out.png --num-inference-steps 2".split())
 main(["demo"])
 """
 
