@@ -410,8 +410,9 @@ def test_the_eraser_draws_by_keys_too(lab):
     lab.click("Eraser")
     lab.overlay.focus()
     lab.eventually("studio.painter.mask[83, 83].item()", 1.)
-    for key in ["Shift+ArrowRight", "Shift+ArrowDown", "Enter", *["Shift+ArrowRight"] * 2,
-                "Enter"]:
+    corner = ["Shift+ArrowLeft"] * 10 + ["Shift+ArrowUp"] * 10  # wherever the cross was
+    start = ["Shift+ArrowRight"] * 6 + ["Shift+ArrowDown"] * 6  # (.6, .6)
+    for key in [*corner, *start, "Enter", *["Shift+ArrowRight"] * 2, "Enter"]:
         lab.page.keyboard.press(key)
     lab.eventually("studio.painter.mask[77, 83].item()", 0.)
     lab.page.keyboard.press("Control+z")
