@@ -8,6 +8,7 @@ is opaque, so that a figure reads alike on a light and on a dark page.
 
 import base64
 import io
+from functools import wraps
 from html import escape
 
 import matplotlib
@@ -40,7 +41,21 @@ STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE), "lines.linewidth": 2,
     "legend.frameon": False, "image.interpolation": "nearest",
 }
-styled = matplotlib.rc_context(STYLE)  # a decorator: whoever calls need not call `setup`
+
+
+def styled(function):
+    """A decorator: what is drawn has the style, and whoever calls need not call `setup`.
+
+    The first figure of a notebook also switches its backend on, interactively; that must
+    outlive the style, or no later figure would be shown."""
+    @wraps(function)
+    def call(*args, **options):
+        with matplotlib.rc_context(STYLE):
+            result = function(*args, **options)
+            interactive = matplotlib.is_interactive()
+        matplotlib.interactive(interactive)
+        return result
+    return call
 
 
 def setup() -> None:

@@ -6,9 +6,11 @@ import re
 from unittest import mock
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 from PIL import Image
 
 from pbe_lite import plots, results_table, style
@@ -387,3 +389,18 @@ def test_an_overlay_tints_the_hole_alone():
     hole[1, 2] = 1
     tinted = plots.overlay(image, hole)
     assert (np.argwhere((tinted != image).any(-1)) == [[1, 2]]).all()
+
+
+@pytest.mark.slow
+def test_every_figure_of_a_notebook_is_shown_once_in_its_cell():
+    """The first one switches matplotlib's backend on, under this style's settings."""
+    first = ("import numpy as np\nfrom pbe_lite.plots import strip\n"
+             "x = np.zeros((9, 9, 3), 'u1')")
+    cells = [first, "strip([x, x]);", "strip([x, x]);", "strip([x])", "x.shape",
+             "import matplotlib.pyplot as plt\nplt.plot([1, 2]);", "strip([x, x]);"]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown = [[kind for output in cell.outputs for kind in output.get("data", {})
+              if kind in ("text/html", "image/png")] for cell in notebook.cells]
+    html = ["text/html"]
+    assert shown == [[], html, html, html, [], ["image/png"], html]
