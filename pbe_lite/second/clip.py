@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pbe_lite.data.augmentation import augment_exemplar
+from pbe_lite.data.boxes import grow_box
 from pbe_lite.data.triplets import crop_box, sample_rng, to_clip
 from pbe_lite.models import clip as lite_clip
 from pbe_lite.second.colours import COLOURS
@@ -54,8 +55,4 @@ class WideContrastive(Contrastive):
 
 def jitter_box(box, rng, outwards=.3, inwards=.1):
     """A box with each side moved by up to `outwards` or `inwards` of the box's size."""
-    x0, y0, x1, y1 = box
-    a, b, c, d = rng.uniform(-inwards, outwards, 4)
-    w, h = x1 - x0, y1 - y0
-    return (max(0, x0 - a * w), max(0, y0 - b * h),
-            min(1, x1 + c * w), min(1, y1 + d * h))
+    return grow_box(box, rng.uniform(-inwards, outwards, 4))

@@ -8,8 +8,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pbe_lite.config import RUNS
-from pbe_lite.data.box_index import whole
-from pbe_lite.data.open_images import COLUMNS, load_open_images
+from pbe_lite.data.open_images import COLUMNS, _write_csv, load_open_images
 from pbe_lite.second.colours import COLOURS
 from pbe_lite.second.tabletop import (
     FIRST_TRAINING_SEED,
@@ -58,11 +57,6 @@ def write_tabletop(folder, seeds, size=128, split="train"):
                      0, 0, 0, 0, 0))
     _write_csv(annotations, [COLUMNS, *rows])
     return folder
-
-
-def _write_csv(path, rows):
-    with whole(path) as partial, open(partial, "w", newline="", encoding="utf8") as f:
-        csv.writer(f).writerows(rows)
 
 
 def training_records(preset, kinds=None, runs=RUNS):
