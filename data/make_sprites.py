@@ -3,9 +3,9 @@
     npm pack @lobehub/fluent-emoji-3d@1.1.0
     python data/make_sprites.py lobehub-fluent-emoji-3d-1.1.0.tgz
 
-Everyday things only: no signs, flags, faces or people.  Names are Unicode's own.
-`data/sprites.csv` (file, name, split) is written beside the pictures; every ninth
-object is held out of all training, so that the held-out ones span all kinds.
+Everyday things only: no signs, flags or people, and of faces a robot's alone.  Names are
+Unicode's own.  `data/sprites.csv` (file, name) is written beside the pictures; which of
+them are the world's 48 kinds, `data/kinds.csv` says, which was chosen by eye.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from pathlib import Path
 
 from PIL import Image
 
-HELD_OUT = 40
 CODEPOINTS = """
 1f302 1f32d 1f32e 1f32f 1f330 1f331 1f332 1f333 1f334 1f335 1f336 1f337 1f338 1f339
 1f33a 1f33b 1f33d 1f340 1f341 1f344 1f345 1f346 1f347 1f348 1f349 1f34a 1f34b 1f34c
@@ -37,7 +36,7 @@ CODEPOINTS = """
 1f54a 1f56f 1f570 1f576 1f577 1f579 1f58c 1f5a5 1f5a8 1f5bc 1f680 1f681
 1f682 1f68c 1f691 1f692 1f693 1f695 1f697 1f699 1f69a 1f69c 1f6a2 1f6a4 1f6a6 1f6a8
 1f6aa 1f6b2 1f6bd 1f6c1 1f6cb 1f6cd 1f6d2 1f6df 1f6e1 1f6e2 1f6e9 1f6f4 1f6f5
-1f6f6 1f6f7 1f6f8 1f6f9 1f6fb 1f6fc 1f941 1f94a 1f950 1f951 1f952 1f953
+1f6f6 1f6f7 1f6f8 1f6f9 1f6fb 1f6fc 1f916 1f941 1f94a 1f950 1f951 1f952 1f953
 1f954 1f955 1f956 1f957 1f959 1f95a 1f95c 1f95d 1f95e 1f961 1f964 1f965 1f966
 1f967 1f968 1f969 1f96a 1f96b 1f96c 1f96d 1f97e 1f980 1f982 1f983 1f985 1f986
 1f987 1f988 1f989 1f98b 1f98c 1f98e 1f98f 1f990 1f991 1f994 1f995 1f996 1f997 1f998
@@ -57,22 +56,20 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = parser.parse_args()
     (args.out / "sprites").mkdir(parents=True, exist_ok=True)
-    every = len(CODEPOINTS) // HELD_OUT
     rows = []
     with tarfile.open(args.tarball) as tar:
         names = set(tar.getnames())
-        for i, code in enumerate(CODEPOINTS):
+        for code in CODEPOINTS:
             stem = f"package/assets/{code}"
             stem += "" if f"{stem}.webp" in names else "-fe0f"
             raw = tar.extractfile(f"{stem}.webp").read()
             Image.open(io.BytesIO(raw)).verify()
             (args.out / "sprites" / f"{code}.webp").write_bytes(raw)
             name = unicodedata.name(chr(int(code, 16))).lower().replace("-", " ")
-            held = i % every == every // 2 and i // every < HELD_OUT
-            rows.append((f"{code}.webp", name, "held_out" if held else "train"))
+            rows.append((f"{code}.webp", name))
     with open(args.out / "sprites.csv", "w", newline="") as f:
-        csv.writer(f).writerows([("file", "name", "split"), *rows])
-    print(f"{len(rows)} sprites, {sum(r[2] == 'held_out' for r in rows)} held out")
+        csv.writer(f).writerows([("file", "name"), *rows])
+    print(f"{len(rows)} sprites")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def demo(args):
 
 
 def evaluate(args):
-    """The benchmark: a row for the arm, for copy-paste and for the ground truth."""
+    """The benchmark: a row for the arm, and for each answer that is no model's."""
     from pbe_lite.evaluation import evaluate as benchmark
-    args.model = args.model or WEIGHTS / args.arm
+    args.model = args.model or args.weights / args.arm
     if args.steps is not None and args.steps < 1:
         raise ValueError(f"steps must be at least 1, got {args.steps}")
     if args.guidance is not None and not math.isfinite(args.guidance):
@@ -54,7 +54,7 @@ def evaluate(args):
     pipe = _pipeline(args)
     pipe.set_progress_bar_config(disable=True)
     table = benchmark.evaluate(pipe, args.arm, args.pairs, args.guidance, args.steps,
-                               args.seed)
+                               args.seed, args.weights)
     print(benchmark.format_table(table))
     if args.json:
         benchmark.write_json(table, args.json)
@@ -101,11 +101,13 @@ def main(argv=None):
                      help="default: the checkpoint's")
     sub = command(demo)
     sub.add_argument("--model", default=WEIGHTS / "final")
-    sub.add_argument("--pair", type=int, default=0, help="of the benchmark's 400")
+    sub.add_argument("--pair", type=int, default=4, help="of the benchmark's 400")
     sub.add_argument("--seed", type=int, default=0)
     sub = command(evaluate)
     sub.add_argument("--arm", default="final")
-    sub.add_argument("--model", help="default: data/weights/<arm>")
+    sub.add_argument("--model", help="a folder of weights; default: <weights>/<arm>")
+    sub.add_argument("--weights", type=Path, default=WEIGHTS,
+                     help="where codec, clip and judge lie, which the scores need")
     sub.add_argument("--pairs", type=int, default=400)
     sub.add_argument("--json", type=Path)
     sampling(sub)

@@ -5,7 +5,7 @@ data, weights, results and runs lie.
 made of five parts, a class each; all of its values are reached by one name.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,10 +127,11 @@ LITE = Preset(
     # data
     resolution=128,
     exemplar_size=32,
-    scenes=24_000,
+    scenes=40_000,
     # model
     latent_factor=8,
     latent_channels=8,
+    hole_octaves=3,
     clip=dict(
         projection_dim=128,
         vision_config=dict(_LITE_TOWER, image_size=32, patch_size=4),
@@ -141,16 +142,21 @@ LITE = Preset(
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
         up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
         cross_attention_dim=128, attention_head_dim=1,
+        # the exemplar's vector also scales and shifts every residual block
+        class_embed_type="projection", projection_class_embeddings_input_dim=128,
+        resnet_time_scale_shift="scale_shift",
     ),
     # loss
     prediction="sample",
     timesteps=(-.6, 1.1),
+    alpha_weight=.2,
+    decoder_noise=.35,
     # optimiser
     batch_size=32,
     lr=2e-3,
     betas=(.9, .99),
-    muon_lr=5e-3,
-    warmup_steps=200,
+    muon_lr=2.5e-3,
+    warmup_share=.02,
     decay_from=.5,
     ema_decay=.999,
     precision="bf16",
@@ -188,16 +194,6 @@ FULL = Preset(  # the paper's numbers
     guidance_scale=5.0,
 )
 
-# The second edition of the miniature world; it becomes `lite` when its weights are final.
-BOLD = replace(
-    LITE, name="bold", scenes=40_000,
-    hole_octaves=3, alpha_weight=.2, decoder_noise=.35,
-    muon_lr=2.5e-3, warmup_steps=0, warmup_share=.02,
-    unet=dict(LITE.unet, class_embed_type="projection",
-              projection_class_embeddings_input_dim=128,
-              resnet_time_scale_shift="scale_shift"),
-)
-
 PRESETS = {p.name: p for p in (LITE, FULL)}
 
 
@@ -205,7 +201,7 @@ class Arm(NamedTuple):
     """One of the paper's experiments."""
 
     prior: bool        # starts from the text-conditioned U-Net
-    tokens: str | int  # "class", "all" or a number of means, see `ExemplarEncoder`
+    tokens: str | int  # "class", "all" or means of patches, see `ExemplarEncoder`
     augment: bool      # the exemplar, and the hole's shape
     null: bool         # has the learnable null vector, for 20 % of the samples
 
@@ -220,9 +216,6 @@ ARMS = {
     # the whole method without a prior, for runs of minutes on few kinds
     "final_scratch": Arm(False, "class", True, True),
     # bottlenecks of other widths, for the last lesson
-    "tokens_4": Arm(True, 4, False, False),
-    "tokens_16": Arm(True, 16, False, False),
-    "tokens_64": Arm(True, 64, False, False),
     "tokens_5": Arm(True, "class+4", False, False),
     "tokens_17": Arm(True, "class+16", False, False),
 }

@@ -18,7 +18,6 @@ class Metric(NamedTuple):
 
 METRICS = {
     "right_kind": Metric("right kind", "share of pairs", "higher"),
-    "right_object": Metric("right object", "share of pairs", "higher"),
     "right_colour": Metric("right colour", "share of pairs", "higher"),
     "leak": Metric("leak", "share of telltale pixels, 1 = copy-paste", "lower"),
     "clip_score": Metric("CLIP score", "100 cos", "higher", 1),
@@ -30,10 +29,9 @@ METRICS = {
     "light": Metric("light", "error of the mean colour, 8-bit levels", "lower", 1),
     "sharpness": Metric("sharpness", "of the right answer's", "one"),
     "background_psnr": Metric("background", "PSNR, dB", "higher", 1),
-    "background_psnr_raw": Metric("background, raw decode", "PSNR, dB", "higher", 1),
 }
-SPLITS = {"seen": "seen in training", "held_out": "never seen in training",
-          "new_colourway": "new colours", "new_kind": "new kinds"}
+SPLITS = {"seen": "seen in training", "new_colourway": "new colours",
+          "new_kind": "new kinds"}
 CHEATS = {"copy_paste": "copy-paste", "flat_patch": "flat patch",
           "ground_truth": "right answer", "round_trip": "right answer through the codec"}
 ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}",

@@ -18,10 +18,12 @@ from PIL import Image  # noqa: E402
 from transformers import CLIPVisionConfig  # noqa: E402
 
 from pbe_lite.config import LITE  # noqa: E402
-from pbe_lite.data import open_images  # noqa: E402
-from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene, object_names  # noqa: E402
+from pbe_lite.data.open_images import load_open_images  # noqa: E402
+from pbe_lite.data.scenes import labels, write_tabletop  # noqa: E402
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene  # noqa: E402
 from pbe_lite.data.triplets import to_signed  # noqa: E402
 from pbe_lite.evaluation import evaluate  # noqa: E402
+from pbe_lite.evaluation.judge import Judge  # noqa: E402
 from pbe_lite.models import clip  # noqa: E402
 from pbe_lite.models.autoencoder import PatchCodec  # noqa: E402
 from pbe_lite.models.exemplar_encoder import ExemplarEncoder  # noqa: E402
@@ -47,16 +49,18 @@ OutputWidget._publish_msg = _publish_and_look
 
 TOWER = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4,
              num_attention_heads=2)
-TINY = replace(
+TINY = replace(  # with the paper's U-Net; test_recipe_options adds what lite has beside it
     LITE, resolution=64, latent_channels=4, exemplar_size=16, batch_size=4, warmup_steps=4,
-    precision="no", scenes=10,
+    warmup_share=0, precision="no", scenes=10, hole_octaves=0, alpha_weight=0,
+    decoder_noise=0, muon_lr=5e-3,
     clip=dict(
         projection_dim=32, vision_config=dict(TOWER, image_size=16, patch_size=8),
         text_config=dict(TOWER, num_hidden_layers=2, max_position_embeddings=12)),
     unet=dict(
-        LITE.unet, block_out_channels=(16, 16), norm_num_groups=8, cross_attention_dim=32,
+        block_out_channels=(16, 16), layers_per_block=1, norm_num_groups=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32, attention_head_dim=1),
 )
 
 
@@ -92,7 +96,7 @@ def records(tmp_path_factory):
     """Ten scenes of the miniature world, as the loader gives them."""
     folder = tmp_path_factory.mktemp("tabletop")
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + TINY.scenes)
-    return open_images.load_open_images(open_images.write_tabletop(folder, seeds, 64))
+    return load_open_images(write_tabletop(folder, seeds, 64))
 
 
 @pytest.fixture(scope="session")
@@ -106,10 +110,11 @@ def weights(tmp_path_factory, scenes):
     """A folder of untrained tiny parts in the place of `data/weights`."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    model, tokenizer = clip.build_clip(TINY, object_names())
+    model, tokenizer = clip.build_clip(TINY, labels())
     model.save_pretrained(folder / "clip")
     tokenizer.save_pretrained(folder / "clip")
     PatchCodec(8, 4, width=16, blocks=1).fit(scenes).save_pretrained(folder / "codec")
+    Judge(widths=(8, 8)).save_pretrained(folder / "judge")
     randomise(build_unet(TINY, 4)).save_pretrained(folder / "prior" / "unet")
     losses.build_scheduler(TINY).save_pretrained(folder / "prior" / "scheduler")
     return folder

@@ -509,7 +509,7 @@ def test_the_story_that_the_readme_shows(lab, pictures):
     lab.page.wait_for_timeout(300)
     story.append(lab.look())
     lab.find(".pbe-picker .pbe-thumbnail").nth(2).click()
-    lab.eventually("studio.picker.names.value", "hamburger")
+    lab.eventually("studio.picker.names.value", "yellow hamburger")
     lab.page.wait_for_timeout(300)
     story.append(lab.look())
     lab.click("Paint")
@@ -575,7 +575,7 @@ def test_a_broken_upload_is_said_and_painting_still_works(lab):
     lab.eventually("studio.picker.exemplar.size", (40, 30))
     paint(lab)
     lab.page.locator(".pbe-thumbnail").nth(1).click()
-    lab.eventually("studio.picker.names.value", "lemon")
+    lab.eventually("studio.picker.names.value", "yellow duck")
 
 
 def test_an_empty_hole_is_said_and_painting_still_works(lab):

@@ -221,7 +221,8 @@ def test_a_missing_argument_is_named(files, capsys):
 
 def test_demo_says_where_its_picture_is(model, files, monkeypatch, capsys):
     monkeypatch.setattr(cli, "RUNS", files / "runs")
-    monkeypatch.setattr("pbe_lite.evaluation.benchmark.make_pair.__defaults__", (64, .1))
+    monkeypatch.setattr("pbe_lite.evaluation.benchmark.make_pair.__defaults__",
+                        (64, .05, None))
     cli.main(["demo", "--model", str(model), "--pair", "2"])
     path = files / "runs" / "demo.png"
     assert capsys.readouterr().out.strip().endswith(str(path))
@@ -229,14 +230,25 @@ def test_demo_says_where_its_picture_is(model, files, monkeypatch, capsys):
         assert picture.width > 2.5 * picture.height  # four side by side
 
 
-def test_evaluate_writes_its_table(model, files, capsys):
+def test_evaluate_writes_its_table(model, files, weights, capsys):
     cli.main(["evaluate", "--arm", "tiny", "--model", str(model), "--pairs", "2",
-              "--steps", "1", "--guidance", "2", "--json", str(files / "out.json")])
+              "--weights", str(weights), "--steps", "1", "--guidance", "2", "--json",
+              str(files / "out.json")])
     table = json.loads((files / "out.json").read_text())
     assert table["pairs"] == 2 and table["steps"] == 1 and table["guidance_scale"] == 2
-    assert table["rows"].keys() == {"copy_paste", "ground_truth", "tiny"}
+    assert table["rows"].keys() == {"copy_paste", "flat_patch", "ground_truth",
+                                    "round_trip", "tiny"}
     out = capsys.readouterr().out
     assert "copy_paste" in out and "identical" in out
+
+
+def test_evaluate_says_how_to_train_the_judge_that_is_missing(model, files, weights):
+    for part in ("clip", "codec"):
+        (files / part).symlink_to(weights / part)
+    found = message(["evaluate", "--model", str(model), "--pairs", "1", "--weights",
+                     str(files)])
+    assert found == f"error: no judge in {files / 'judge'}; to train it: " \
+                    "python -m pbe_lite.reproduce --only judge"
 
 
 def test_evaluate_looks_for_the_arms_own_weights(files):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pbe_lite.data import open_images
 from pbe_lite.data.custom import find_layout, load_data, mask_box, pair_masks
 from pbe_lite.data.images import UnreadableImage, crop_box
+from pbe_lite.data.scenes import write_tabletop
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
 from pbe_lite.data.triplets import Triplets
 from pbe_lite.data.validate import check_data
@@ -114,7 +114,7 @@ def test_corners_may_be_pixels_and_labels_left_out(folder):
 
 def test_open_images_layout_is_known_too(tmp_path):
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 3)
-    open_images.write_tabletop(tmp_path, seeds, 64)
+    write_tabletop(tmp_path, seeds, 64)
     assert find_layout(tmp_path)[0] == "open images"
     assert len(load_data(tmp_path)) == 3
 

@@ -11,8 +11,11 @@ from torch.utils.data import default_collate
 from pbe_lite import PaintByExamplePipeline
 from pbe_lite.config import FULL, LITE
 from pbe_lite.data.augmentation import squash
+from pbe_lite.data.colours import COLOURS
+from pbe_lite.data.images import CLIP_MEAN, CLIP_STD
 from pbe_lite.data.triplets import to_clip, to_signed
 from pbe_lite.models.clip import caption, tokenize
+from pbe_lite.training.contrastive import Contrastive
 from pbe_lite.training.losses import ARMS, build_objective, build_scheduler
 
 KEYS = [(0, 0), (0, 3), (1, 3), (4, 7)]
@@ -24,7 +27,7 @@ TABLE = {
     "bottleneck": (True, "class", False, False),
     "augment": (True, "class", True, False),
     "final": (True, "class", True, True),
-    "tokens_4": (True, 4, False, False),
+    "tokens_5": (True, "class+4", False, False),
 }
 
 
@@ -130,7 +133,7 @@ def test_arms_differ_as_the_table_says(objective, weights, records, tiny, arm):
     built.unet = Spy(4)
     built(batch)
     assert built.unet.x.shape == (4, 9, 8, 8)
-    assert built.unet.condition.shape == (4, {"class": 1, "all": 5}.get(tokens, tokens), 32)
+    assert built.unet.condition.shape == (4, {"class": 1}.get(tokens, 5), 32)
     assert built.encoder.uncond_vector.requires_grad == null
     crops = [r["image"].crop([round(64 * v) for v in r["boxes"][0]])
              for r in (records[i] for _, i in KEYS)]
@@ -307,7 +310,7 @@ def test_a_few_steps_on_one_batch_lower_its_loss(objective, arm):
 
 def test_the_contrastive_loss_counts_all_of_a_name_as_right(objective):
     built = objective("clip")
-    names = ["taco", "hot dog", "taco"]
+    names = ["red taco", "hot dog", "red taco"]
     tokens = tokenize(built.tokenizer, map(caption, names))
     batch = {"pixels": torch.randn(3, 3, 16, 16), "ids": tokens.input_ids,
              "attention": tokens.attention_mask}
@@ -324,15 +327,31 @@ def test_the_contrastive_loss_counts_all_of_a_name_as_right(objective):
     torch.testing.assert_close(losses, torch.stack(expected))
 
 
-def test_a_contrastive_sample_is_a_crop_around_the_box_and_its_caption(objective, records):
+def test_a_contrastive_sample_is_a_crop_of_its_scene_and_a_caption(objective):
     built = objective("clip")
     for index in range(4):
-        sample, record = built[0, index], records[index]
+        sample = built[0, index]
+        scene = built.records.scene(index, built.rng(0, index))
         text = built.tokenizer.decode(sample["ids"], skip_special_tokens=True)
-        assert text == caption(record["labels"][0])
+        assert text in (caption(scene.name), caption(scene.label))
         assert sample["pixels"].shape == (3, 16, 16)
         assert torch.equal(sample["pixels"], built[0, index]["pixels"])
         assert not torch.equal(sample["pixels"], built[1, index]["pixels"])
+
+
+def test_grey_crops_are_captioned_without_a_colour(tiny):
+    torch.manual_seed(0)
+    objective = Contrastive(tiny, scenes=100)
+    named = 0
+    for index in range(40):
+        sample = objective.sample(0, index)
+        words = objective.tokenizer.decode(sample["ids"]).split()
+        coloured = words[5] in COLOURS
+        picture = sample["pixels"].numpy().transpose(1, 2, 0) * CLIP_STD + CLIP_MEAN
+        grey = np.ptp(picture, -1).max() < 1e-3
+        assert not (grey and coloured)
+        named += coloured
+    assert 5 < named < 30  # of 40: about half of the coloured crops
 
 
 def test_the_codecs_loss_is_squared_and_a_little_absolute_error(objective):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pbe_lite.data.colours import COLOURS
 from pbe_lite.data.masks import box_mask
 from pbe_lite.data.tabletop import Scene
 from pbe_lite.data.triplets import crop_box
@@ -202,28 +203,29 @@ def chooser(picture):
 
 
 def shipped(name, size=64):
-    render = Scene(exemplar_picker.SHOWN_SEED).with_object(name).render(size)
+    colour, kind = name.split(" ", 1)
+    render = Scene(exemplar_picker.SHOWN_SEED, kind, COLOURS[colour]).render(size)
     return crop_box(Image.fromarray(render.image), render.box)
 
 
 def test_it_starts_with_a_shipped_exemplar(chooser):
-    np.testing.assert_array_equal(chooser.exemplar, shipped("red apple"))
-    assert chooser.names.value == "red apple" and chooser.gallery.index == 0
+    np.testing.assert_array_equal(chooser.exemplar, shipped("red mushroom"))
+    assert chooser.names.value == "red mushroom" and chooser.gallery.index == 0
 
 
 def test_thumbnails_and_names_pick_the_same(chooser):
     send(chooser.gallery, do="pick", index=1)
-    np.testing.assert_array_equal(chooser.exemplar, shipped("lemon"))
-    assert chooser.names.value == "lemon"
-    chooser.names.value = "owl"
-    np.testing.assert_array_equal(chooser.exemplar, shipped("owl"))
+    np.testing.assert_array_equal(chooser.exemplar, shipped("yellow duck"))
+    assert chooser.names.value == "yellow duck"
+    chooser.names.value = "cyan owl"
+    np.testing.assert_array_equal(chooser.exemplar, shipped("cyan owl"))
     assert chooser.gallery.index == -1  # not among the thumbnails
 
 
 def test_a_name_can_be_picked_again_after_something_else(chooser, picture):
     chooser.use(picture(20, 30))
     send(chooser.gallery, do="pick", index=0)
-    np.testing.assert_array_equal(chooser.exemplar, shipped("red apple"))
+    np.testing.assert_array_equal(chooser.exemplar, shipped("red mushroom"))
 
 
 def test_an_upload_is_taken_whole_and_can_be_cropped(chooser, picture):

@@ -9,7 +9,7 @@ from conftest import folder_of
 from PIL import Image
 from test_trainer import assert_identical
 
-from pbe_lite.data.open_images import write_tabletop
+from pbe_lite.data.scenes import write_tabletop
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, HELD_OUT_SEEDS
 from pbe_lite.evaluation.benchmark import PAIRS
 from pbe_lite.training import cli, preview
@@ -143,3 +143,9 @@ def test_what_does_not_go_together_is_told(capsys, arguments, expected):
     with pytest.raises(SystemExit):
         cli.read_options(arguments)
     assert expected in capsys.readouterr().err
+
+
+def test_scenes_of_few_kinds_show_these_in_turn(tiny):
+    records = unseen_scenes(tiny, ["owl", "die"])
+    kinds = [record["labels"][0].split(" ", 1)[1] for record in records]
+    assert kinds[:4] == ["owl", "die", "owl", "die"] and len(records) == 6

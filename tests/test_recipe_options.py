@@ -11,6 +11,7 @@ from conftest import randomise
 
 from pbe_lite.config import FULL
 from pbe_lite.data.open_images import load_open_images
+from pbe_lite.data.scenes import write_tabletop
 from pbe_lite.models.unet import (
     build_unet,
     denoise,
@@ -20,7 +21,6 @@ from pbe_lite.models.unet import (
     unet_input,
 )
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.second.scenes import write_tabletop
 from pbe_lite.training.losses import build_objective
 from pbe_lite.training.optim import learning_rate
 

@@ -137,7 +137,8 @@ def test_a_checkpoint_without_a_configuration_goes_on(objective, tmp_path, capsy
     (("--minutes", "nan"), "--minutes must be at least 0"),
     (("--lr", "-1"), "--lr must be a positive number"),
     (("--ema", "1"), "--ema must be at least 0 and below 1"),
-    (("--arm", "clip", "--lr", "1"), "--lr and --batch-size are not for clip"),
+    (("--arm", "clip", "--batch-size", "8"), "--batch-size is not for clip"),
+    (("--arm", "codec", "--lr", "1"), "--lr is not for codec"),
 ])
 def test_numbers_that_cannot_be_are_told(command, capsys, options, expected):
     with pytest.raises(SystemExit) as stopped:

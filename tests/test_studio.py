@@ -153,7 +153,7 @@ def test_a_card_puts_its_settings_back(studio):
     studio.show_scene(8)
     studio.settings.seed.value, studio.settings.steps.value = 0, 2
     studio.settings.guidance.value, studio.settings.softness.value = 1, 0
-    studio.picker.show("lemon")
+    studio.picker.show("yellow duck")
     press(studio.results.cards[2], "again")
     assert studio.settings.chosen == ["two"]
     np.testing.assert_array_equal(run(studio)[1].image, answer.image)
@@ -191,7 +191,7 @@ def test_complaints_go_when_their_cause_goes(studio):
     mask = studio.painter.mask
     studio.painter.mask = np.zeros_like(mask)
     studio.start_button.click()
-    studio.picker.show("lemon")
+    studio.picker.show("yellow duck")
     assert "hole is empty" in studio.notice.value  # it still is
     studio.painter.mask = mask
     assert "alert" not in studio.notice.value

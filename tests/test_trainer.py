@@ -317,7 +317,8 @@ def test_the_command_refuses_an_unknown_arm(command, capsys):
 
 def test_lite_records_are_the_training_scenes(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "RUNS", tmp_path)
-    records = cli.lite_records(replace(tiny, scenes=3))
+    _, options = cli.read_options([])
+    records = cli.load_records(replace(tiny, scenes=3), options)
     ids = [records.dataset[i]["image_id"] for i in range(3)]
     assert ids == [f"{seed:016x}" for seed in (1000, 1001, 1002)] and len(records) == 3
     assert (tmp_path / "tabletop-64" / "train-annotations-bbox.csv").exists()

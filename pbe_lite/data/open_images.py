@@ -8,8 +8,8 @@
 
 Boxes are of the pixels as they are stored: an EXIF orientation is not followed, which
 would turn the picture and not its boxes.  Groups of objects (IsGroupOf) count as boxes.
-The miniature world is written in this layout too, so that the lite run goes through the
-very loader that the full run uses.
+The miniature world is written in this layout too, by `scenes.write_tabletop`, so that the
+lite run goes through the very loader that the full run uses.
 """
 
 import csv
@@ -18,15 +18,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 from pyarrow import csv as arrow_csv
-from tqdm.auto import tqdm
 
 from pbe_lite.data.annotations import read_text
-from pbe_lite.data.box_index import ROW, build_index, fingerprint, whole
+from pbe_lite.data.box_index import ROW, build_index, fingerprint
 from pbe_lite.data.records import Records
 from pbe_lite.data.shards import is_junk, open_images
-from pbe_lite.data.tabletop import Scene, object_names
 
 COLUMNS = ("ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded "
            "IsTruncated IsGroupOf IsDepiction IsInside").split()
@@ -102,40 +99,3 @@ def load_open_images(folder, split="train", area=(.02, .8), index=None):
                 f"{split} in {folder}")
     alphas = folder / f"{split}-alpha"  # the miniature world's
     return Records(index, images, alphas if alphas.is_dir() else None, upright=False)
-
-
-def write_tabletop(folder, seeds, size=128, split="train"):
-    """Render `Scene(seed)` for all `seeds` into `folder` in Open Images' layout.
-
-    Does nothing when the annotations are already there: they are written last.  Raises
-    ValueError when those are of other scenes."""
-    folder = Path(folder)
-    annotations = folder / f"{split}-annotations-bbox.csv"
-    if annotations.exists():
-        with open(annotations, newline="", encoding="utf8") as f:
-            there = [row["ImageID"] for row in csv.DictReader(f)]
-        if there != [f"{seed:016x}" for seed in seeds]:
-            raise ValueError(f"folder {folder} holds other scenes of {split!r} than those "
-                             "asked for: delete it, or give another")
-        return folder
-    (folder / split).mkdir(parents=True, exist_ok=True)
-    names = object_names()
-    codes = {name: f"/t/{i:03d}" for i, name in enumerate(names)}
-    _write_csv(folder / "class-descriptions-boxable.csv",
-               [(c, n) for n, c in codes.items()])
-    rows = []
-    for seed in tqdm(seeds, desc=f"rendering {size} px scenes", unit="scene"):
-        scene = Scene(seed)
-        render = scene.render(size)
-        image_id = f"{seed:016x}"
-        Image.fromarray(render.image).save(folder / split / f"{image_id}.jpg", quality=95)
-        x0, y0, x1, y1 = render.box
-        rows.append((image_id, "tabletop", codes[scene.name], 1, x0, x1, y0, y1,
-                     0, 0, 0, 0, 0))
-    _write_csv(annotations, [COLUMNS, *rows])
-    return folder
-
-
-def _write_csv(path, rows):
-    with whole(path) as partial, open(partial, "w", newline="", encoding="utf8") as f:
-        csv.writer(f).writerows(rows)

@@ -5,13 +5,16 @@ gives the picture, the object's box and alpha, and the clean plate (the same tab
 no object).  `scene.with_object(...)` renders the ground truth of an edit, which no data
 set of photographs can offer.
 
-Objects are the MIT-licensed 3-D emoji under `data/sprites/` (see `data/README.md`).
-Coordinates are fractions of the picture, x to the right and y down.
+Objects are MIT-licensed 3-D emoji (see `data/README.md`): 40 kinds that are trained, 8
+that are held out, chosen for silhouettes that a person can name.  A kind comes in any
+hue: *which* penguin it is, is the colour.  For every kind one arc of hues is never
+trained.  Coordinates are fractions of the picture, x to the right and y down; hues are
+degrees, red 0, green 120, blue 240.
 """
 
 import csv
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,10 +23,16 @@ from PIL import Image
 
 from pbe_lite.config import DATA, SPRITES
 from pbe_lite.data.boxes import mask_box
+from pbe_lite.data.colours import colour_name, mean_chroma, turn_hue
+from pbe_lite.data.surfaces import Surface, draw_surface, hsv, pattern
 
-HELD_OUT_SEEDS = range(500)  # scenes never trained on; training uses seeds from 1000
+HELD_OUT_SEEDS = range(1000)  # scenes never trained on; training uses seeds from 1000
 FIRST_TRAINING_SEED = 1000
-TEXTURES = ("plain", "stripes", "checks", "waves", "noise")
+ARC = 60             # degrees of hue that are never trained, for each kind
+GOLDEN_ANGLE = 137.5  # consecutive arcs lie this far apart, so they spread evenly
+LITTLE_CHROMA = .12  # below it a thing has no colour of its own, and is tinted
+MOST_TURNED = 20     # degrees
+SCALES = (.46, .74)  # of an object's longer side
 
 
 class Render(NamedTuple):
@@ -47,36 +56,53 @@ class Pose:
     flip: bool
 
 
-@dataclass(frozen=True)
-class Surface:
-    """Two colours (RGB, 0..1) and a texture between them; `phase` holds 4 numbers."""
-
-    colours: tuple
-    texture: str
-    frequency: float
-    phase: tuple
+@lru_cache
+def kind_table():
+    """{kind: (file, split)} of the 48 kinds; split is "train" or "held_out"."""
+    with open(DATA / "kinds.csv", newline="") as f:
+        return {row["name"]: (row["file"], row["split"]) for row in csv.DictReader(f)}
 
 
 @lru_cache
-def sprite_table(split=None):
-    """[(file, name)] of all objects, or of the split "train" or "held_out"."""
+def sprite_files():
+    """{name: file} of the 48 kinds and then of all other sprites, which only the lite
+    CLIP gets to see."""
+    files = {name: file for name, (file, _) in kind_table().items()}
     with open(DATA / "sprites.csv", newline="") as f:
-        rows = [r for r in csv.DictReader(f) if split in (None, r["split"])]
-    if not rows:
+        others = [row for row in csv.DictReader(f) if row["file"] not in files.values()]
+    return files | {row["name"]: row["file"] for row in others}
+
+
+def kind_names(split=None):
+    """Names of the kinds, in a fixed order, of the split "train", "held_out" or None: of
+    both.  Raises ValueError for another split."""
+    if split not in (None, "train", "held_out"):
         raise ValueError(f"split must be None, 'train' or 'held_out', got {split!r}")
-    return tuple((r["file"], r["name"]) for r in rows)
+    return [name for name, (_, of) in kind_table().items() if split in (None, of)]
 
 
-def object_names(split=None):
-    """Names of the objects, in a fixed order: a name's position is its class label."""
-    return [name for _, name in sprite_table(split)]
+def unseen_arc(kind):
+    """(start, end) in degrees of the hues in which a kind is never trained; the end may
+    lie beyond 360.  A name that is no kind has none: (0, 0)."""
+    names = kind_names()
+    if kind not in names:
+        return 0, 0
+    start = names.index(kind) * GOLDEN_ANGLE % 360
+    return start, start + ARC
 
 
-@lru_cache(maxsize=1024)
+def draw_hue(rng, kind, unseen=False):
+    """A hue in degrees, 0..360, outside of the kind's unseen arc; with `unseen` inside of
+    it, at least 10 degrees from its ends."""
+    start, end = unseen_arc(kind)
+    low, high = (start + 10, end - 10) if unseen else (end, start + 360)
+    return float(rng.uniform(low, high) % 360)
+
+
+@lru_cache(maxsize=2048)
 def _sprite(name, side):
-    """The trimmed sprite with premultiplied alpha, its longer side `side` pixels."""
-    files = {n: f for f, n in sprite_table()}
-    sprite = Image.open(SPRITES / files[name]).convert("RGBA")
+    """The trimmed sprite, RGBA with premultiplied alpha, its longer side `side` pixels."""
+    sprite = Image.open(SPRITES / sprite_files()[name]).convert("RGBA")
     sprite = sprite.crop(sprite.getchannel("A").point(lambda a: 255 * (a > 64)).getbbox())
     ratio = side / max(sprite.size)
     size = [max(1, round(s * ratio)) for s in sprite.size]
@@ -84,76 +110,66 @@ def _sprite(name, side):
                                          Image.Resampling.BICUBIC)
 
 
-def _draw_surface(rng):
-    hue, saturation, value = rng.uniform(), rng.uniform(.05, .5), rng.uniform(.45, .95)
-    near = _hsv(hue, saturation, value)
-    step = rng.choice((-1, 1)) * rng.uniform(.12, .35)
-    far = _hsv(hue + rng.normal(0, .06), saturation, min(1, max(.2, value + step)))
-    texture = str(rng.choice(TEXTURES))
-    return Surface((near, far), texture, rng.uniform(3, 8), tuple(rng.uniform(size=4)))
+@lru_cache
+def own_colour(name):
+    """`mean_chroma` of a sprite as it was drawn."""
+    pixels = np.asarray(_sprite(name, 64), np.float32) / 255
+    alpha = pixels[..., 3]
+    return mean_chroma(pixels[..., :3] / np.maximum(alpha, 1e-3)[..., None], alpha)
 
 
-def _hsv(h, s, v):
-    offsets = (np.array([5, 3, 1]) + 6 * h) % 6
-    return tuple(v - v * s * np.clip(np.minimum(offsets, 4 - offsets), 0, 1))
+def paint_hue(rgb, alpha, name, hue):
+    """Premultiplied colours (H, W, 3) of a sprite -> the same thing in another hue.
+
+    A thing with a colour of its own is turned about the grey axis; another is tinted:
+    its shades of grey, lifted a little, times the colour."""
+    own, chroma = own_colour(name)
+    if chroma >= LITTLE_CHROMA:
+        return np.clip(turn_hue(rgb, hue - own), 0, alpha[..., None])
+    shade = rgb.mean(-1, keepdims=True) / np.maximum(alpha, 1e-3)[..., None]
+    tint = np.float32(hsv(hue / 360, .72, 1))
+    return np.clip(shade, 0, 1) ** .75 * tint * alpha[..., None]
 
 
-def _pattern(surface, u, v):
-    """The texture as a mixing weight in 0..1 at surface coordinates u, v."""
-    f, (p, q, r, s) = surface.frequency, surface.phase
-    turn = 2 * math.pi
-    if surface.texture == "plain":
-        return .12 * np.sin(turn * (u + p)) + .12
-    if surface.texture == "stripes":
-        wave = np.sin(turn * (f * (u * math.cos(2 * q) + v * math.sin(2 * q)) + p))
-        return .5 + .5 * np.clip(2.5 * wave, -1, 1)
-    if surface.texture == "checks":
-        wave = np.sin(turn * (f / 2 * u + p)) * np.sin(turn * (f / 2 * v + q))
-        return .5 + .5 * np.clip(4 * wave, -1, 1)
-    if surface.texture == "waves":
-        return .5 + .5 * np.sin(turn * (f * v + .6 * np.sin(turn * (u * 2 + p)) + q))
-    noise = sum(
-        np.sin(turn * (a * f * u + b * f * v + c))
-        for a, b, c in ((.31, .17, p), (-.23, .41, q), (.53, -.29, r), (.13, .61, s))
-    )
-    return np.clip(.5 + .2 * noise, 0, 1)
-
-
-@dataclass(frozen=True)
 class Scene:
     """One picture of the miniature world, decided by `seed` alone.
 
-    Raises ValueError for a negative seed or an unknown object name."""
+    `name`, `hue` (degrees) and `pose` of the object may be given in place of those drawn
+    from the seed: a kind of the split "train" in a hue outside its unseen arc.  Raises
+    ValueError for a negative seed or an unknown name."""
 
-    seed: int
-    name: str = None
-    pose: Pose = None
+    def __init__(self, seed, name=None, hue=None, pose=None):
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, got {seed}")
+        if name not in (None, *sprite_files()):
+            raise ValueError(f"unknown object {name!r}; kind_names() lists the kinds")
+        self.seed = seed
+        rng = np.random.default_rng([17, seed])
+        self.horizon = rng.uniform(.34, .56)
+        self.wall: Surface = draw_surface(rng)
+        self.floor: Surface = draw_surface(rng)
+        self.side = rng.uniform(-1, 1)           # where the light comes from
+        self.strength = rng.uniform(.62, 1.12)
+        warmth = rng.uniform(-.5, .5) * np.array([.22, 0, -.32])
+        self.tint = tuple(1 + warmth + rng.normal(0, .03, 3))
+        drawn_name = str(rng.choice(kind_names("train")))
+        drawn_pose = _draw_pose(rng, self.horizon)
+        self.name = name or drawn_name
+        self.hue = draw_hue(rng, self.name) if hue is None else hue % 360
+        self.pose = pose or drawn_pose
 
-    def __post_init__(self):
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
-        rng = np.random.default_rng([7, self.seed])
-        drawn = {
-            "horizon": rng.uniform(.34, .56),
-            "wall": _draw_surface(rng),
-            "floor": _draw_surface(rng),
-            "side": rng.uniform(-1, 1),
-            "strength": rng.uniform(.62, 1.12),
-            "tint": tuple(1 + rng.uniform(-.5, .5) * np.array([.22, 0, -.32])
-                          + rng.normal(0, .03, 3)),
-        }
-        for key, value in drawn.items():
-            object.__setattr__(self, key, value)
-        name = str(rng.choice(object_names("train")))
-        if self.name not in (None, *object_names()):
-            raise ValueError(f"unknown object {self.name!r}; object_names() lists them all")
-        pose = _draw_pose(rng, self.horizon)
-        object.__setattr__(self, "name", self.name or name)
-        object.__setattr__(self, "pose", self.pose or pose)
+    def __repr__(self):
+        return f"Scene({self.seed}, {self.label!r})"
 
-    def with_object(self, name, pose=None):
-        """This scene with another object in it (by default in this object's pose)."""
-        return replace(self, name=name, pose=pose or self.pose)
+    @property
+    def label(self):
+        """Colour and kind in words: "blue penguin"."""
+        return f"{colour_name(self.hue)} {self.name}"
+
+    def with_object(self, name=None, hue=None, pose=None):
+        """This scene with another object in it: what is not given stays as it is."""
+        return Scene(self.seed, name or self.name, self.hue if hue is None else hue,
+                     pose or self.pose)
 
     def render(self, size=128):
         """Draw the scene at size x size pixels, 64 <= size <= 512; see `Render`.
@@ -175,46 +191,59 @@ class Scene:
     def _table(self, x, y):
         """The unlit wall and floor, (S, S, 3); x: (1, S), y: (S, 1)."""
         depth = np.maximum(y - self.horizon, 0) + .12
-        wall = _pattern(self.wall, x + 0 * y, y + 0 * x)
-        floor = _pattern(self.floor, (x - .5) * .45 / depth, .12 / depth + 0 * x)
-        fade = np.clip((depth - .12) / .12, 0, 1)
+        wall = pattern(self.wall, x + 0 * y, y + 0 * x)
+        floor = pattern(self.floor, (x - .5) * .45 / depth, .12 / depth + 0 * x)
+        fade = np.clip((depth - .12) / .12, 0, 1)  # fine stripes far away would flicker
         floor = .5 + (floor - .5) * fade
         edge = np.clip((y - self.horizon) * 160 + .5, 0, 1)[..., None]
-        mix = lambda s, w: np.float32(s.colours[0]) * (1 - w[..., None]) \
-            + np.float32(s.colours[1]) * w[..., None]
-        return mix(self.wall, wall) * (1 - edge) + mix(self.floor, floor) * edge
+        return _mix(self.wall, wall) * (1 - edge) + _mix(self.floor, floor) * edge
 
     def _light(self, x):
         return np.float32(self.strength * (1 + .3 * self.side * (2 * x - 1)))
 
     def _object(self, size):
         """Premultiplied colour (S, S, 3) and alpha (S, S) of the posed, unlit object."""
-        p = self.pose
-        side = p.scale * size
+        side = self.pose.scale * size
         sprite = _sprite(self.name, 2 ** math.ceil(math.log2(min(side * 1.2, 256))))
-        zoom = max(sprite.size) / side
-        angle = math.radians(p.angle)
-        c, s = math.cos(angle) * zoom, math.sin(angle) * zoom
-        m = -1 if p.flip else 1
-        cx, cy, w, h = p.x * size, p.y * size, sprite.width / 2, sprite.height / 2
-        affine = (m * c, -m * s, w - m * (c * cx - s * cy), s, c, h - s * cx - c * cy)
-        posed = sprite.transform((size, size), Image.Transform.AFFINE, affine,
+        posed = sprite.transform((size, size), Image.Transform.AFFINE,
+                                 _placement(self.pose, sprite.size, size),
                                  Image.Resampling.BILINEAR)
         posed = np.asarray(posed, np.float32) / 255
-        return posed[..., :3], posed[..., 3]
+        alpha = posed[..., 3]
+        return paint_hue(posed[..., :3], alpha, self.name, self.hue), alpha
 
     def _shadow(self, x, y, alpha):
         """Darkness 0..1 of a soft shadow at the object's foot, away from the light."""
         x0, _, x1, y1 = mask_box(alpha)
         width = (x1 - x0) / 2
-        cx, cy = (x0 + x1) / 2 - .35 * self.side * width, y1 - .012
-        d = ((x - cx) / (width * 1.05)) ** 2 + ((y - cy) / (.3 * width + .01)) ** 2
+        cx, cy = (x0 + x1) / 2 - .3 * self.side * width, y1 - .012
+        d = ((x - cx) / (.85 * width)) ** 2 + ((y - cy) / (.24 * width + .01)) ** 2
         return .6 * np.exp(-1.6 * d)
 
 
+def _mix(surface, weight):
+    near, far = (np.float32(colour) for colour in surface.colours)
+    return near * (1 - weight[..., None]) + far * weight[..., None]
+
+
+def _placement(pose, sprite_size, size):
+    """The affine map from picture pixels to sprite pixels, as PIL wants it:
+    (u, v) = (a x + b y + c, d x + e y + f)."""
+    width, height = sprite_size
+    zoom = max(sprite_size) / (pose.scale * size)
+    cosine = math.cos(math.radians(pose.angle)) * zoom
+    sine = math.sin(math.radians(pose.angle)) * zoom
+    centre_x, centre_y = pose.x * size, pose.y * size
+    mirror = -1 if pose.flip else 1
+    c = width / 2 - mirror * (cosine * centre_x - sine * centre_y)
+    f = height / 2 - (sine * centre_x + cosine * centre_y)
+    return mirror * cosine, -mirror * sine, c, sine, cosine, f
+
+
 def _draw_pose(rng, horizon):
-    scale = rng.uniform(.34, .62)
-    x = rng.uniform(.04 + scale / 2, .96 - scale / 2)
+    scale = rng.uniform(*SCALES)
+    x = rng.uniform(.03 + scale / 2, .97 - scale / 2)
     lowest, highest = .97 - scale / 2, horizon + .1 - scale / 3
     y = rng.uniform(min(max(highest, .03 + scale / 2), lowest), lowest)
-    return Pose(x, y, scale, rng.uniform(-30, 30), bool(rng.integers(2)))
+    angle = rng.uniform(-MOST_TURNED, MOST_TURNED)
+    return Pose(x, y, scale, angle, bool(rng.integers(2)))

@@ -1,4 +1,4 @@
-"""The miniature benchmark: a table of metrics over the 400 pairs of `benchmark.py`.
+"""The miniature benchmark: answers to the 400 pairs of `benchmark`, in numbers.
 
     python -m pbe_lite evaluate --arm final --pairs 400 --json out.json
 """
@@ -10,151 +10,141 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy import ndimage
 from sklearn.mixture import GaussianMixture
 from tqdm.auto import tqdm
 
-from pbe_lite import crop_and_paste
 from pbe_lite.config import RESULTS, WEIGHTS
-from pbe_lite.data.images import squash, to_bytes, to_clip, to_signed
-from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene, object_names
+from pbe_lite.data.colours import hue_distance, mean_chroma
+from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, Scene, draw_hue, kind_names
 from pbe_lite.evaluation import metrics
-from pbe_lite.evaluation.baselines import blended_diffusion, load_prior, poisson_blend
 from pbe_lite.evaluation.benchmark import PAIRS, SPLITS, make_pair
-from pbe_lite.models.clip import embed, load_clip, text_features
+from pbe_lite.evaluation.judge import grey_crop, load_judge, window_around
+from pbe_lite.evaluation.painting import CHEATS, cheat, paint_pairs
+from pbe_lite.models.clip import embed, load_clip
 
-GALLERY_SEEDS = range(500, 508)  # neither in a pair nor in training
 REFERENCES = 1000  # real scenes a split that CLIP-FID and QS compare with
-BASELINES = ("poisson", "text_inpainting", "blended_text", "blended_image")
-METRICS = ("leak", "right_object", "clip_score", "clip_fid", "qs", "seam", "light",
-           "background_psnr", "background_psnr_raw")
+CERTAIN = .5       # the least probability with which the judge names a kind
+CHANGED = 40       # 8-bit levels by which what stands in the hole differs from the plate
+METRICS = ("right_kind", "right_colour", "leak", "clip_score", "clip_fid", "qs", "seam",
+           "seam_hard", "light", "sharpness", "background_psnr")
 
 
-def paint_pairs(pipe, pairs, guidance_scale=None, steps=None, batch_size=25, seed=0):
-    """The model's answers: (raw, pasted), two lists of (S, S, 3) uint8."""
-    size = pipe.image_encoder.config.image_size
-
-    def paint(batch, images, holes, seeds):
-        exemplars = torch.stack([to_clip(squash(p.exemplar, size)) for p in batch])
-        return pipe.paint(exemplars, images, holes, pipe.noise(seeds), steps,
-                          guidance_scale)
-
-    return _in_batches(paint, pairs, batch_size, seed)
-
-
-def paint_baseline(name, pairs, steps=25, batch_size=25, seed=0, weights=WEIGHTS):
-    """The answers of one of `BASELINES`, as `paint_pairs` gives them; names and exemplars
-    are the pairs'.  Raises ValueError for another name."""
-    if name not in BASELINES:
-        raise ValueError(f"name must be one of {BASELINES}, got {name!r}")
-    if name == "poisson":
-        results = [poisson_blend(p.source.image, p.hole, p.exemplar)
-                   for p in tqdm(pairs, desc="blending", unit="pair")]
-        return results, results
-    prior = load_prior(weights)
-    shape = (prior.unet.config.in_channels,) + (prior.unet.config.sample_size,) * 2
-
-    def paint(batch, images, holes, seeds):
-        names, target, scale = [p.name for p in batch], None, 3.0
-        if name != "text_inpainting":
-            with torch.no_grad():
-                target = embed(prior.clip, [p.exemplar for p in batch]) if \
-                    name == "blended_image" else \
-                    text_features(prior.clip, prior.tokenizer, names)
-            names, scale = [""] * len(batch), 1.0
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s))
-                             for s in seeds])
-        return blended_diffusion(prior, images, holes, names, noise, scale, steps, target)
-
-    return _in_batches(paint, pairs, batch_size, seed)
+@torch.no_grad()
+def judge_names(pairs, results, judge=None):
+    """(N, kinds + 1) probabilities of what stands in the hole: the mean of two views, of
+    the pair's box and of what differs from the clean plate."""
+    judge = judge or load_judge()
+    views = [(grey_crop(r, window_around(p.box, len(r), 1)),
+              grey_crop(r, window_around(changed_box(p, r), len(r))))
+             for p, r in zip(pairs, results, strict=True)]
+    crops = torch.from_numpy(np.array(views))
+    scores = judge(crops.flatten(0, 1)[:, None]).softmax(-1)
+    return scores.unflatten(0, crops.shape[:2]).mean(1)
 
 
-def _in_batches(paint, pairs, batch_size, seed):
-    """Answers of paint(batch, images, holes, seeds), raw and pasted."""
-    raw = []
-    for start in tqdm(range(0, len(pairs), batch_size), desc="painting", unit="batch"):
-        batch = pairs[start:start + batch_size]
-        raw += list(to_bytes(paint(
-            batch, torch.stack([to_signed(p.source.image) for p in batch]),
-            torch.stack([torch.from_numpy(p.hole)[None] for p in batch]),
-            range(seed + start, seed + start + len(batch)))))
-    return raw, [
-        crop_and_paste.paste(p.source.image, r, p.hole,
-                             crop_and_paste.Window(0, 0, len(r)))
-        for p, r in zip(pairs, raw, strict=True)]
+def changed_pixels(pair, result):
+    """(S, S) bool: what in the hole differs from the clean plate, so what stands there."""
+    return pair.hole & (metrics.distance(result, pair.source.clean) > CHANGED)
+
+
+def changed_box(pair, result):
+    """The box, in fractions, of `changed_pixels`, outliers left out.  The pair's own box
+    where there are none."""
+    changed = ndimage.binary_opening(changed_pixels(pair, result))
+    if not changed.any():
+        return pair.box
+    ys, xs = np.nonzero(changed)
+    x0, x1 = np.percentile(xs, (2, 98))
+    y0, y1 = np.percentile(ys, (2, 98))
+    size = len(result)
+    return x0 / size, y0 / size, (x1 + 1) / size, (y1 + 1) / size
+
+
+def right_kinds(pairs, results, judge=None, certain=CERTAIN):
+    """(N,) 1 where the judge names the exemplar's kind with at least `certain`."""
+    names = kind_names()
+    best, which = judge_names(pairs, results, judge).max(-1)
+    asked = torch.tensor([names.index(p.kind) for p in pairs])
+    return ((which == asked) & (best >= certain)).double().numpy()
+
+
+def right_colour(pair, result, tolerance=30, faint=.04):
+    """1 where what stands in the hole has the hue of the right answer within `tolerance`
+    degrees, half of the way to a neighbouring colourway; 0 for what is nearly grey."""
+    place = pair.truth.alpha > .5
+    wanted, _ = mean_chroma(pair.truth.image / 255, place.astype(float))
+    hue, chroma = mean_chroma(result / 255, changed_pixels(pair, result).astype(float))
+    return float(chroma > faint and hue_distance(hue, wanted) < tolerance)
 
 
 @lru_cache
-def galleries():
-    """Per split: object names and their (N, D) features - captions for seen objects,
-    the mean over 8 crops for held-out ones, which no caption was ever trained on."""
-    model, tokenizer = load_clip()
-    names, held_out = object_names(), object_names("held_out")
-    with torch.no_grad():
-        texts = text_features(model, tokenizer, names)
-    crops = []
-    for name in held_out:
-        renders = [Scene(s).with_object(name).render(128) for s in GALLERY_SEEDS]
-        features = embed(model, [Image.fromarray(r.image) for r in renders],
-                         [r.box for r in renders])
-        crops.append(torch.nn.functional.normalize(features.mean(0), dim=0))
-    return {"seen": (names, texts), "held_out": (held_out, torch.stack(crops))}
-
-
-@lru_cache
-def reference(split):
-    """(N, D) features of real scenes, and what QS needs: a mixture of 20 Gaussians fitted
-    to them, and their mean log-likelihood under it."""
-    names = object_names("held_out" if split == "held_out" else "train")
+def reference(split, weights=WEIGHTS):
+    """(N, D) features of real scenes of a split, and what QS needs: a mixture of 20
+    Gaussians fitted to them, and their mean log-likelihood under it."""
+    names = kind_names("held_out" if split == "new_kind" else "train")
     scenes = []
     for i in range(REFERENCES):
-        name = str(np.random.default_rng([12, i]).choice(names))
-        scenes.append(Scene(FIRST_TRAINING_SEED + i).with_object(name).render(128).image)
-    features = picture_features(scenes)
+        rng = np.random.default_rng([23, i])
+        name = names[rng.integers(len(names))]
+        hue = draw_hue(rng, name, unseen=split == "new_colourway")
+        scenes.append(Scene(FIRST_TRAINING_SEED + i, name, hue).render(128).image)
+    features = embed(load_clip(weights / "clip")[0], map(Image.fromarray, scenes))
     mixture = GaussianMixture(20, covariance_type="diag", random_state=0)
     mixture.fit(features.numpy())
     return features, mixture, mixture.score(features.numpy())
 
 
-def picture_features(results):
-    """(N, D) CLIP features of whole pictures (S, S, 3) uint8, which CLIP-FID and QS are
-    about, as they are in the authors' evaluation: a hole's box alone hides its frame."""
-    return embed(load_clip()[0], map(Image.fromarray, results))
+def sharpness(result, pair):
+    """Mean size of the Laplacian over the hole, as a share of the right answer's."""
+    edges = lambda image: np.abs(ndimage.laplace(image.astype(float).mean(-1)))[pair.hole]
+    return float(edges(result).mean() / max(edges(pair.truth.image).mean(), 1e-6))
 
 
-def box_features(pairs, results):
-    """(N, D) CLIP features of what stands in the pairs' boxes."""
-    return embed(load_clip()[0], map(Image.fromarray, results), [p.box for p in pairs])
-
-
-def score(pairs, raw, results, features=None):
-    """Per-pair values of every metric but CLIP-FID and QS: {metric: array (N,)};
-    features: those of `box_features`, where they are known already."""
-    features = box_features(pairs, results) if features is None else features
-    exemplars = embed(load_clip()[0], [p.exemplar for p in pairs])
-    right = []
-    for feature, pair in zip(features, pairs, strict=True):
-        names, gallery = galleries()[pair.split]
-        right.append(names[int((gallery @ feature).argmax())] == pair.name)
-    truth_seam = np.nanmean([metrics.border_gradient(p.answer, p.hole) for p in pairs])
-    rows = zip(pairs, raw, results, strict=True)
-    values = [_pixel_metrics(p, r, a, truth_seam) for p, r, a in rows]
-    table = {name: np.array([v[name] for v in values]) for name in values[0]}
-    table["right_object"] = np.array(right, float)
-    table["clip_score"] = metrics.clip_score(features, exemplars).numpy()
-    return table
-
-
-def _pixel_metrics(pair, raw, result, truth_seam):
+def pixel_metrics(pair, raw, result, truth_seam):
+    """{metric: value} of those that need no network."""
     clean, image = pair.source.clean, pair.source.image
     pixels = metrics.leak_pixels(pair.pasted, pair.pasted_alpha, pair.truth.image, clean,
                                  pair.hole)
+    hard = np.where(pair.hole[..., None], raw, image)
     return {
+        "right_colour": right_colour(pair, result),
         "leak": metrics.leak(result, pair.pasted, clean, pixels),
         "seam": metrics.border_gradient(result, pair.hole) / truth_seam,
+        "seam_hard": metrics.border_gradient(hard, pair.hole) / truth_seam,
         "light": metrics.light_error(result, pair.truth.image, pair.truth.alpha),
+        "sharpness": sharpness(result, pair),
         "background_psnr": metrics.background_psnr(result, image, pair.hole),
-        "background_psnr_raw": metrics.background_psnr(raw, image, pair.hole),
     }
+
+
+def score_split(pairs, raw, results, weights=WEIGHTS):
+    """{metric: {"mean", "low", "high"}} over pairs of one split."""
+    clip, judge = load_clip(weights / "clip")[0], load_judge(weights / "judge")
+    truth_seam = np.nanmean([metrics.border_gradient(p.answer, p.hole) for p in pairs])
+    rows = [pixel_metrics(p, a, b, truth_seam)
+            for p, a, b in zip(pairs, raw, results, strict=True)]
+    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    values["right_kind"] = right_kinds(pairs, results, judge)
+    shown = embed(clip, map(Image.fromarray, results), [p.box for p in pairs])
+    exemplars = embed(clip, [p.exemplar for p in pairs])
+    values["clip_score"] = metrics.clip_score(shown, exemplars).numpy()
+    whole = embed(clip, map(Image.fromarray, results))
+    real, mixture, likely = reference(pairs[0].split, weights)
+    values["qs"] = 100 * mixture.score_samples(whole.numpy()) / likely
+    fid = metrics.bootstrap_fid(whole, real)
+    return {m: fid if m == "clip_fid" else _summary(values[m]) for m in METRICS}
+
+
+def score_row(pairs, raw, results, weights=WEIGHTS):
+    """{split: {metric: ...}} of one row's answers."""
+    table = {}
+    for split in SPLITS:
+        chosen = [i for i, p in enumerate(pairs) if p.split == split]
+        if chosen:
+            table[split] = score_split(*([v[i] for i in chosen]
+                                         for v in (pairs, raw, results)), weights)
+    return table
 
 
 def _summary(values):
@@ -164,43 +154,26 @@ def _summary(values):
     return metrics.bootstrap(np.where(np.isinf(values), np.nan, values))
 
 
-def evaluate_rows(rows, pairs):
-    """{row: (raw, results)} -> the benchmark's JSON as a dict."""
-    table = {"pairs": len(pairs), "rows": {}}
-    for row, (raw, results) in rows.items():
-        table["rows"][row] = {}
-        for split in SPLITS:
-            chosen = [i for i, p in enumerate(pairs) if p.split == split]
-            if not chosen:
-                continue
-            asked, *answers = ([v[i] for i in chosen] for v in (pairs, raw, results))
-            features = picture_features(answers[1])
-            real, mixture, likely = reference(split)
-            values = score(asked, *answers)
-            values["qs"] = 100 * mixture.score_samples(features.numpy()) / likely
-            fid = metrics.bootstrap_fid(features, real)
-            table["rows"][row][split] = {
-                m: fid if m == "clip_fid" else _summary(values[m]) for m in METRICS}
-    return table
+def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=None, steps=None, seed=0,
+             weights=WEIGHTS):
+    """Run the benchmark on its first `pairs` pairs: a row for the arm, one for each cheat.
 
-
-def evaluate(pipe, arm, pairs=PAIRS, guidance_scale=None, steps=None, seed=0):
-    """Run the benchmark on the first `pairs` pairs (even: seen, odd: held out).
-
-    Raises ValueError for more pairs than there are, or none."""
+    weights: where the codec, the CLIP and the judge lie.  Raises ValueError for more pairs
+    than there are, or none, and OSError where one of those is missing."""
     if not 1 <= pairs <= PAIRS:
         raise ValueError(f"pairs must be from 1 to {PAIRS}, got {pairs}")
     guidance_scale, steps = pipe.defaults(guidance_scale, steps or None)
     questions = [make_pair(i, pipe.resolution) for i in
                  tqdm(range(pairs), desc="rendering pairs", unit="pair")]
-    pasted, truth = [p.pasted for p in questions], [p.answer for p in questions]
-    rows = {"copy_paste": (pasted, pasted), "ground_truth": (truth, truth),
-            arm: paint_pairs(pipe, questions, guidance_scale, steps, seed=seed)}
-    return {**evaluate_rows(rows, questions), "guidance_scale": guidance_scale,
+    scores = {name: score_row(questions, *cheat(name, questions, weights), weights)
+              for name in CHEATS}  # first: what is missing is told before it is painted
+    answers = paint_pairs(pipe, questions, guidance_scale, steps, seed=seed)
+    scores[arm] = score_row(questions, *answers, weights)
+    return {"pairs": pairs, "rows": scores, "guidance_scale": guidance_scale,
             "steps": steps, "seed": seed}
 
 
-def format_table(table, columns=METRICS, only=("seen", "held_out")):
+def format_table(table, columns=METRICS, only=SPLITS):
     """The JSON as a Markdown table, a line a row and split, with 95 % intervals."""
     lines = [["row", "pairs", *columns], ["---"] * (2 + len(columns))]
     for row, splits in table["rows"].items():

@@ -21,7 +21,7 @@ GUESS = {"epsilon": r"\varepsilon", "sample": r"\hat{z}_0"}  # what the U-Net pr
 
 def scaled(preset):
     """Whether the exemplar's vector also scales and shifts the residual blocks."""
-    return preset.unet.get("resnet_time_scale_shift") == "scale_shift"
+    return "class_embed_type" in preset.unet
 
 
 @styled

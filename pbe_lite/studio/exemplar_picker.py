@@ -5,17 +5,20 @@ import numpy as np
 from PIL import Image
 from traitlets import Int
 
+from pbe_lite.data.colours import COLOURS
 from pbe_lite.data.images import crop_box
-from pbe_lite.data.tabletop import Scene, object_names
+from pbe_lite.data.scenes import labels
+from pbe_lite.data.tabletop import Scene
 from pbe_lite.studio.controls import LABEL, OPEN, WIDE, button, notice, row
 from pbe_lite.studio.mask_painter import Gallery, MaskPainter
 from pbe_lite.studio.pictures import read_picture, read_upload
 from pbe_lite.studio.still import Pictured
 from pbe_lite.studio.uploads import Upload
 
-SHOWN_SEED = 41  # the scene that shipped exemplars stand in: a light of its own
-THUMBNAILS = ("red apple", "lemon", "hamburger", "penguin", "fire engine", "tulip",
-              "rose", "rocket", "tiger", "cupcake", "bucket", "teapot")
+SHOWN_SEED = 4  # the scene that shipped exemplars stand in: a light of its own
+THUMBNAILS = ("red mushroom", "yellow duck", "yellow hamburger", "orange penguin",
+              "green cactus", "purple crown", "blue t-shirt", "red crab", "pink owl",
+              "green teapot", "blue balloon", "orange pizza slice")  # in trained hues
 WHOLE, MIDDLE = (0, 0, 1, 1), (.3, .3, .7, .7)
 
 
@@ -25,8 +28,8 @@ def _cut(image, box):
 
 
 class ExemplarPicker(Pictured):
-    """Thumbnails, all shipped objects by name, upload, or a piece of `scene`; and a crop
-    box on whatever was picked.
+    """Thumbnails, all kinds in eight colours by name, upload, or a piece of `scene`; and a
+    crop box on whatever was picked.
 
     scene: the picture to cut from, as `read_image` takes it, or None; assign to
     `picker.scene` when it changes.  `picker.exemplar`: what is inside the crop box, a PIL
@@ -34,7 +37,7 @@ class ExemplarPicker(Pictured):
 
     changes = Int(0, help="how often the exemplar has changed")
 
-    def __init__(self, scene=None, name="red apple", size=128):
+    def __init__(self, scene=None, name=THUMBNAILS[0], size=128):
         super().__init__(layout=OPEN)
         self.add_class("pbe-picker").add_class("pbe-zone")
         self.size, self._scene = size, scene
@@ -52,8 +55,8 @@ class ExemplarPicker(Pictured):
 
     def _name_list(self, name):
         self.names = widgets.Dropdown(
-            options=sorted(object_names()), value=name, layout=WIDE, style=LABEL,
-            description="object", tooltip="all that are shipped")
+            options=labels(), value=name, layout=WIDE, style=LABEL,
+            description="object", tooltip="all kinds, in eight colours")
         self.names.observe(lambda change: change["new"] and self.show(change["new"]),
                            "value")
         return self.names
@@ -86,7 +89,7 @@ class ExemplarPicker(Pictured):
         return {"exemplar": self.exemplar}
 
     def show(self, name):
-        """Pick a shipped object by its name."""
+        """Pick a shipped object by its colour and kind, as "blue penguin"."""
         if self.names.value != name:
             self.names.value = name  # which calls this function again
             return
@@ -108,7 +111,9 @@ class ExemplarPicker(Pictured):
         self.use(read_upload(file))
 
     def _render(self, name):
-        return Scene(SHOWN_SEED).with_object(name).render(int(np.clip(self.size, 64, 512)))
+        colour, kind = name.split(" ", 1)
+        return Scene(SHOWN_SEED, kind, COLOURS[colour]).render(
+            int(np.clip(self.size, 64, 512)))
 
     def _changed(self, _):
         self.changes += 1

@@ -10,8 +10,8 @@ import torch
 
 from pbe_lite.config import ARMS, PRESETS, RUNS, WEIGHTS
 from pbe_lite.data.custom import load_data
-from pbe_lite.data.open_images import load_open_images, write_tabletop
-from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
+from pbe_lite.data.scenes import training_records
+from pbe_lite.data.tabletop import kind_names
 from pbe_lite.errors import one_line
 from pbe_lite.training.checkpoint import claim
 from pbe_lite.training.distributed import build_accelerator
@@ -20,8 +20,8 @@ from pbe_lite.training.losses import build_objective
 from pbe_lite.training.preview import unseen_scenes
 from pbe_lite.training.trainer import Run
 
-SAMPLES = {"clip": 96_000, "codec": 48_000, "prior": 88_000}  # the arms: ARM_SAMPLES
-ARM_SAMPLES = 390_000
+SAMPLES = {"clip": 256_000, "codec": 64_000, "prior": 112_000}  # the arms: ARM_SAMPLES
+ARM_SAMPLES = 640_000
 PARTS = ("clip", "codec", "prior")  # what lite arms need, trained before them
 CHANGES = ("batch_size", "lr", "warmup_steps", "precision", "ema_decay", "adam8bit",
            "init", "tower", "area")  # options that change the preset, by its own names
@@ -51,8 +51,7 @@ def train(preset, options, command):
 
     # The data.  The main process makes the index, the others find it made.
     with accelerator.main_process_first():
-        records = load_data(options.data, options.split, preset.area, options.index) \
-            if options.data else lite_records(preset)
+        records = load_records(preset, options)
         held_out = held_out_records(preset, options)
 
     # The model, with its loss.
@@ -86,11 +85,14 @@ def train(preset, options, command):
     del lock
 
 
-def lite_records(preset):
-    """The miniature world's training scenes, rendered once under `runs/`."""
-    folder = RUNS / f"tabletop-{preset.resolution}"
-    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + preset.scenes)
-    return load_open_images(write_tabletop(folder, seeds, preset.resolution))
+def load_records(preset, options):
+    """The data that are given, or the miniature world's training scenes, rendered once
+    under `runs/`; None for the CLIP, which renders scenes of its own."""
+    if options.data:
+        return load_data(options.data, options.split, preset.area, options.index)
+    if options.arm == "clip":
+        return None
+    return training_records(preset, options.kinds, RUNS)
 
 
 def held_out_records(preset, options):
@@ -100,7 +102,7 @@ def held_out_records(preset, options):
     if options.preview_minutes is None:
         return None
     if not options.held_out:
-        return unseen_scenes(preset)
+        return unseen_scenes(preset, options.kinds)
     validation = any(options.held_out.glob("*validation-annotations-bbox.csv"))
     split = "validation" if validation else options.split
     same = options.data and options.held_out.resolve() == options.data.resolve()
@@ -139,6 +141,8 @@ def build_parser():
     add("--split", default="train", help="of Open Images")
     add("--area", type=float, nargs=2, metavar=("LEAST", "MOST"),
         help="share of the picture that a box must cover; default: .02 .8")
+    add("--kinds", nargs="+", choices=kind_names("train"), metavar="KIND",
+        help="of the miniature world, only scenes of these, as cactus crown")
     add("--index", type=Path, help="where the index is made; default: in --data")
     add("--workers", type=int, default=1, help="data processes of each rank")
 
@@ -206,8 +210,14 @@ def check_together(parser, preset, options):
         parser.error(f"--preset {preset.name} needs --data, a folder of photographs")
     if arm in ("clip", "codec") and options.checkpointing:
         parser.error(f"--checkpointing is for U-Nets, not for {arm}")
-    if arm in ("clip", "codec") and (options.lr or options.batch_size):
-        parser.error(f"--lr and --batch-size are not for {arm}, which has its own")
+    own = {"clip": ("batch_size",), "codec": ("lr", "batch_size")}.get(arm, ())
+    for name in filter(lambda name: getattr(options, name), own):
+        parser.error(f"--{name.replace('_', '-')} is not for {arm}, which has its own")
+    if options.kinds and (options.data or arm == "clip"):
+        parser.error("--kinds is for the miniature world's training scenes: not for "
+                     + ("--data" if options.data else "clip, which sees all sprites"))
+    if options.data and arm == "clip":
+        parser.error("--data is not for clip, which renders its own scenes")
     if preview and arm not in ARMS:
         parser.error(f"--preview-minutes is for the arms {', '.join(ARMS)}")
     if preview and options.data and not options.held_out:

@@ -1,6 +1,6 @@
 """The losses, one class each, in the order in which a miniature model is trained.
 
-    clip    Contrastive     crops against names
+    clip    Contrastive     crops against captions, see `contrastive`
     codec   Reconstruction  of pictures from their latents
     prior   TextPrior       text -> scene, the miniature Stable Diffusion
     scratch, naive, naive_augment, bottleneck, augment, final   Inpaint: the paper's arms
@@ -8,69 +8,25 @@
 
 import copy
 
-import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch.nn import functional as F
 
 from pbe_lite.config import ARMS, Arm  # noqa: F401
-from pbe_lite.data.images import crop_box, squash, to_alpha, to_clip, to_signed
+from pbe_lite.data.images import squash, to_alpha, to_signed
 from pbe_lite.data.records import Skipped
-from pbe_lite.data.tabletop import object_names
 from pbe_lite.data.triplets import Triplets
 from pbe_lite.models import clip as lite_clip
 from pbe_lite.models.autoencoder import PatchCodec
 from pbe_lite.models.unet import build_unet, denoise, fold_one_token, unet_input
 from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.training.contrastive import Contrastive
 from pbe_lite.training.initialize import from_weights, read_codec
 from pbe_lite.training.objective import (  # noqa: F401
     LatentObjective,
     Objective,
     build_scheduler,
 )
-
-
-class Contrastive(Objective):
-    """CLIP's symmetric loss; crops with one caption in a batch are all positives."""
-
-    batch_size, lr, betas = 256, 1e-3, (.9, .999)
-    divisible = False  # every sample is contrasted with all others of the batch
-
-    def __init__(self, preset, records, weights, seed):
-        super().__init__(preset, records, seed)
-        self.model, self.tokenizer = lite_clip.build_clip(preset, object_names())
-
-    def sample(self, epoch, index):
-        """The box's crop with some background, mirrored or not, and the object's name."""
-        rng, record = self.rng(epoch, index), self.records[index]
-        box = np.array(record["boxes"][0])
-        sides = np.tile(box[2:] - box[:2], 2)
-        grow = rng.uniform(0, .3, 4) * [-1, -1, 1, 1]  # outwards, in sides of the box
-        box = np.clip(box + grow * sides, 0, 1)
-        crop = squash(crop_box(record["image"], box), self.preset.exemplar_size)
-        crop = crop[:, ::-1] if rng.uniform() < .5 else crop
-        text = lite_clip.caption(record["labels"][0])
-        tokens = lite_clip.tokenize(self.tokenizer, [text])
-        return {"pixels": to_clip(crop), "ids": tokens.input_ids[0],
-                "attention": tokens.attention_mask[0]}
-
-    def forward(self, batch):
-        """L_i = (H(y_i, softmax_j s_ij) + H(y_i, softmax_j s_ji)) / 2, (B,).
-
-        H is the cross-entropy; s_ij: (B, B) the cosine of crop i and caption j times
-        CLIP's temperature; y_ij: (B, B) the share of caption j among those equal to i's.
-        pixels: (B, 3, E, E) normalised for CLIP; ids, attention: (B, T)."""
-        out = self.model(input_ids=batch["ids"], attention_mask=batch["attention"],
-                         pixel_values=batch["pixels"])
-        same = (batch["ids"][:, None] == batch["ids"][None]).all(-1).float()
-        target = same / same.sum(1, keepdim=True)
-        logits = out.logits_per_image.float()
-        return (F.cross_entropy(logits, target, reduction="none")
-                + F.cross_entropy(logits.T, target, reduction="none")) / 2
-
-    def export(self, folder):
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
 
 
 class Reconstruction(Objective):
@@ -238,12 +194,15 @@ class Inpaint(Diffusion):
 
 def build_objective(name, preset, records, weights, seed=0, start=None):
     """The objective called `name`; an arm begins with the parts of `start`, a
-    `initialize.Start`, by default with those in `weights`.
+    `initialize.Start`, by default with those in `weights`.  "clip" renders scenes of its
+    own: it needs neither records nor weights.
 
     Raises ValueError for an unknown one."""
-    parts = {"clip": Contrastive, "codec": Reconstruction, "prior": TextPrior}
+    parts = {"codec": Reconstruction, "prior": TextPrior}
+    if name == "clip":
+        return Contrastive(preset, seed=seed)
     if name not in (*parts, *ARMS):
-        raise ValueError(f"arm must be one of {[*parts, *ARMS]}, got {name!r}")
+        raise ValueError(f"arm must be one of {['clip', *parts, *ARMS]}, got {name!r}")
     objective = parts[name](preset, records, weights, seed) if name in parts else \
         Inpaint(preset, records, weights, seed, name, start)
     objective.arm = name

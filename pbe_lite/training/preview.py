@@ -28,15 +28,16 @@ SEED = 10_007    # of holes, noise and time steps
 UNSEEN_SEEDS = range(900, 900 + LOSSES)  # of scenes: no training, no benchmark
 
 
-def unseen_scenes(preset: Preset) -> list[dict]:
-    """Scenes of the miniature world that no run trains on, as records."""
+def unseen_scenes(preset: Preset, kinds: list[str] | None = None) -> list[dict]:
+    """Scenes of the miniature world that no run trains on, as records; kinds: of these,
+    in turn."""
     records = []
-    for seed in UNSEEN_SEEDS:
-        scene = Scene(seed)
+    for i, seed in enumerate(UNSEEN_SEEDS):
+        scene = Scene(seed, kinds[i % len(kinds)] if kinds else None)
         render = scene.render(preset.resolution)
         alpha = Image.fromarray((255 * render.alpha).astype(np.uint8))
         records.append({"image_id": f"{seed:016x}", "image": Image.fromarray(render.image),
-                        "boxes": [render.box], "labels": [scene.name], "alpha": alpha})
+                        "boxes": [render.box], "labels": [scene.label], "alpha": alpha})
     return records
 
 

@@ -18,13 +18,12 @@ import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from pbe_lite.config import RESULTS
+from pbe_lite.config import RESULTS, WEIGHTS
+from pbe_lite.data.colours import COLOURS, colour_name
 from pbe_lite.data.images import crop_box, squash, to_clip
+from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Scene, draw_hue, kind_names
 from pbe_lite.models.clip import load_clip, text_features
-from pbe_lite.second.clip import jitter_box
-from pbe_lite.second.colours import COLOURS, colour_name
-from pbe_lite.second.evaluate import WEIGHTS
-from pbe_lite.second.tabletop import HELD_OUT_SEEDS, Scene, draw_hue, kind_names
+from pbe_lite.training.contrastive import jitter_box
 
 
 def crops(model, per_kind, first, unseen=False, grey=False):

@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig
 
 from pbe_lite.config import FULL
-from pbe_lite.data.open_images import load_open_images, write_tabletop
+from pbe_lite.data.open_images import load_open_images
+from pbe_lite.data.scenes import write_tabletop
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED
 from pbe_lite.evaluation.benchmark import make_pair
 from pbe_lite.models.exemplar_encoder import ExemplarEncoder

@@ -18,13 +18,14 @@ from PIL import Image
 
 from pbe_lite.config import LITE, RESULTS, RUNS, WEIGHTS
 from pbe_lite.data.augmentation import squash
+from pbe_lite.data.scenes import training_records
 from pbe_lite.data.tabletop import HELD_OUT_SEEDS, Scene
 from pbe_lite.data.triplets import to_signed
 from pbe_lite.evaluation.benchmark import make_pair
-from pbe_lite.evaluation.evaluate import evaluate_rows, paint_pairs, write_json
+from pbe_lite.evaluation.evaluate import score_row, write_json
+from pbe_lite.evaluation.painting import paint_pairs
 from pbe_lite.pipeline import PaintByExamplePipeline, to_bytes
 from pbe_lite.training import losses
-from pbe_lite.training.cli import lite_records
 from pbe_lite.training.trainer import Run
 
 CANDIDATES = ((128, 8, 8), (128, 8, 16), (64, 4, 4))
@@ -68,18 +69,18 @@ def candidate(size, patch, channels, args, records):
     run = train("codec", preset, records, folder, args.codec_samples)
     row |= codec_figures(run.objective.codec.eval(), size)
     row["codec_minutes"] = round(run.seconds / 60, 1)
-    run = train("scratch_final", preset, records, folder, args.arm_samples)
-    pipe = PaintByExamplePipeline.from_pretrained(folder / "scratch_final-run" / "weights")
+    run = train("final_scratch", preset, records, folder, args.arm_samples)
+    pipe = PaintByExamplePipeline.from_pretrained(folder / "final_scratch-run" / "weights")
     pipe.set_progress_bar_config(disable=True)
     pairs = [make_pair(i, size) for i in range(0, 96, 2)]
     raw, results = paint_pairs(pipe, pairs, guidance_scale=4)
     pictures = [np.concatenate([p.source.image, squash(p.exemplar, size), r, p.truth.image])
                 for p, r in zip(pairs[:12], raw, strict=False)]
     Image.fromarray(np.concatenate(pictures, 1)).save(folder / "pictures.png")
-    values = evaluate_rows({"arm": (raw, results)}, pairs)["rows"]["arm"]["seen"]
+    values = score_row(pairs, raw, results)["seen"]
     row |= {"arm_minutes": round(run.seconds / 60, 1),
             **{m: round(values[m]["mean"], 3) for m in
-               ("right_object", "leak", "clip_score", "light", "seam")}}
+               ("right_kind", "leak", "clip_score", "light", "seam")}}
     print(json.dumps(row), flush=True)
     return row
 
@@ -89,8 +90,7 @@ def main():
     parser.add_argument("--codec-samples", type=int, default=16_000)
     parser.add_argument("--arm-samples", type=int, default=16_000)
     args = parser.parse_args()
-    losses.ARMS["scratch_final"] = losses.Arm(False, "class", True, True)
-    records = lite_records(LITE)
+    records = training_records(LITE)
     rows = [candidate(*c, args, records) for c in CANDIDATES]
     write_json({"samples": vars(args), "rows": rows}, RESULTS / "latents.json")
 

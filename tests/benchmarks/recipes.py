@@ -20,31 +20,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pbe_lite.config import BOLD, DATA, LITE, RUNS
-from pbe_lite.evaluation.evaluate import paint_pairs
+from pbe_lite.config import DATA, LITE, RUNS, WEIGHTS
+from pbe_lite.data.scenes import training_records
+from pbe_lite.evaluation.benchmark import make_pair, split_of
+from pbe_lite.evaluation.evaluate import right_colour, right_kinds
+from pbe_lite.evaluation.judge import load_judge
+from pbe_lite.evaluation.painting import paint_pairs
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.second.benchmark import make_pair, split_of
-from pbe_lite.second.evaluate import WEIGHTS, load_judge, right_colour, right_kinds
-from pbe_lite.second.scenes import training_records
 from pbe_lite.training.losses import build_objective
 from pbe_lite.training.trainer import Run
 
 KINDS = ["cactus", "hamburger", "penguin", "crown", "automobile", "butterfly", "teapot",
          "chair"]
 GUIDANCE = (1.0, 2.5, 4.0)
-PLAIN_UNET = {k: v for k, v in BOLD.unet.items()
+PLAIN_UNET = {k: v for k, v in LITE.unet.items()
               if k not in ("class_embed_type", "projection_class_embeddings_input_dim")}
+FIRST_UNET = {k: v for k, v in PLAIN_UNET.items() if k != "resnet_time_scale_shift"}
 ROWS = {
-    "all": BOLD,
-    "without scale and shift": replace(BOLD, unet=PLAIN_UNET),
-    "without hole coordinates": replace(BOLD, hole_octaves=0),
-    "without alpha": replace(BOLD, alpha_weight=0),
-    "AdamW in place of Muon": replace(BOLD, muon_lr=0),
-    "Muon at 5e-3": replace(BOLD, muon_lr=5e-3),
-    "uniform time steps": replace(BOLD, timesteps=()),
-    "constant rate in place of the line": replace(BOLD, decay_from=1),
+    "all": LITE,
+    "without scale and shift": replace(LITE, unet=PLAIN_UNET),
+    "without hole coordinates": replace(LITE, hole_octaves=0),
+    "without alpha": replace(LITE, alpha_weight=0),
+    "AdamW in place of Muon": replace(LITE, muon_lr=0),
+    "Muon at 5e-3": replace(LITE, muon_lr=5e-3),
+    "uniform time steps": replace(LITE, timesteps=()),
+    "constant rate in place of the line": replace(LITE, decay_from=1),
     "the first edition's recipe": replace(
-        LITE, name="bold", scenes=BOLD.scenes, clip=BOLD.clip),
+        LITE, hole_octaves=0, alpha_weight=0, decoder_noise=0, muon_lr=5e-3,
+        warmup_steps=200, warmup_share=0, unet=FIRST_UNET),
 }
 
 

@@ -25,7 +25,7 @@ from dataclasses import replace
 import torch
 from pbe_lite.training.losses import build_objective
 from pbe_lite.config import LITE
-from pbe_lite.training.cli import lite_records
+from pbe_lite.data.scenes import training_records
 from pbe_lite.training.trainer import Run
 from pbe_lite.config import WEIGHTS
 
@@ -33,7 +33,7 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 steps, batch, warm, times = int(sys.argv[2]), int(sys.argv[3]), 8, []
 preset = replace(LITE, batch_size=batch)
-objective = build_objective("final", preset, lite_records(preset), WEIGHTS)
+objective = build_objective("final", preset, training_records(preset), WEIGHTS)
 run = Run(objective, sys.argv[1], (steps + warm) * batch, workers=0)
 update = run._update
 

@@ -1,6 +1,6 @@
 """Contact sheets: what a reader sees of the benchmark, in its order, nothing chosen.
 
-    python -m pbe_lite.second.contact_sheet --model data/second/final
+    python -m pbe_lite.evaluation.contact_sheet --model data/weights/final
 
 writes `data/results/contact_sheet.png`: for each of the first 48 `seen` pairs the source
 with its hole, the exemplar, and the result at the defaults a user gets.  With `--blind`
@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pbe_lite.config import RESULTS
-from pbe_lite.evaluation.evaluate import paint_pairs
+from pbe_lite.config import RESULTS, WEIGHTS
+from pbe_lite.data.images import squash
+from pbe_lite.errors import one_line
+from pbe_lite.evaluation.benchmark import PAIRS, SPLITS, make_pair, split_of
+from pbe_lite.evaluation.painting import paint_pairs
 from pbe_lite.pipeline import PaintByExamplePipeline
-from pbe_lite.second.benchmark import PAIRS, make_pair, split_of
-from pbe_lite.second.evaluate import WEIGHTS
 
 GREY, GAP = 128, 4  # of the hole; pixels between pictures
 
@@ -33,8 +34,7 @@ def shown(pair):
     """What was asked: [source with the hole in grey, exemplar], (S, S, 3) uint8 each."""
     source = pair.source.image.copy()
     source[pair.hole] = GREY
-    size = source.shape[1::-1]
-    return [source, np.asarray(pair.exemplar.resize(size, Image.Resampling.BICUBIC))]
+    return [source, squash(pair.exemplar, len(source))]
 
 
 def tile(groups, columns):
@@ -62,26 +62,33 @@ def blind_sheet(pairs, results, seed=0, columns=8):
     return tile([[results[i]] for i in order], columns), [pairs[i].kind for i in order]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="pbe_lite.evaluation.contact_sheet",
+                                     description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, default=WEIGHTS / "final")
     parser.add_argument("--pairs", type=int, default=48)
-    parser.add_argument("--split", default="seen")
-    parser.add_argument("--guidance", type=float)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--blind", type=int, help="seed of the shuffled order")
+    parser.add_argument("--split", choices=SPLITS, default="seen")
+    parser.add_argument("--guidance", type=float, help="default: as the weights say")
+    parser.add_argument("--steps", type=int, help="default: as the weights say")
+    parser.add_argument("--blind", type=int, metavar="SEED", help="of the shuffled order")
     parser.add_argument("--out", type=Path, default=RESULTS / "contact_sheet.png")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    with one_line():
+        draw(args)
+
+
+def draw(args):
+    """The sheet that the options ask for, and with `--blind` the key to it."""
     pipe = PaintByExamplePipeline.from_pretrained(args.model)
     pipe.set_progress_bar_config(disable=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     pairs = first_pairs(args.pairs, args.split)
     _, results = paint_pairs(pipe, pairs, args.guidance, args.steps)
     if args.blind is None:
-        contact_sheet(pairs, results).save(args.out, optimize=True)
-    else:
-        sheet, key = blind_sheet(pairs, results, args.blind)
-        sheet.save(args.out, optimize=True)
-        args.out.with_suffix(".json").write_text(json.dumps(key))
+        return contact_sheet(pairs, results).save(args.out, optimize=True)
+    sheet, key = blind_sheet(pairs, results, args.blind)
+    sheet.save(args.out, optimize=True)
+    args.out.with_suffix(".json").write_text(json.dumps(key))
 
 
 if __name__ == "__main__":

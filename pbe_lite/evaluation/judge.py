@@ -7,6 +7,8 @@ models make of a kind (patches shuffled, noisy latents decoded, blurred, half an
 and on empty tables.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from diffusers import ModelMixin
@@ -16,9 +18,10 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
-from pbe_lite.data.triplets import sample_rng, to_signed
-from pbe_lite.second.scenes import FreshScenes
-from pbe_lite.second.tabletop import kind_names
+from pbe_lite.config import WEIGHTS
+from pbe_lite.data.images import to_bytes, to_signed
+from pbe_lite.data.scenes import FreshScenes
+from pbe_lite.data.tabletop import kind_names
 from pbe_lite.training.initialize import read_codec
 from pbe_lite.training.objective import Objective
 
@@ -48,6 +51,17 @@ class Judge(ModelMixin, ConfigMixin):
         x = crops - crops.mean((2, 3), keepdim=True)
         x = x / (x.std((2, 3), keepdim=True) + .05)  # light and contrast say nothing
         return self.head(self.features(x).mean((2, 3)))
+
+
+@lru_cache
+def load_judge(folder=WEIGHTS / "judge"):
+    """The trained judge in eval mode, float32.
+
+    Raises FileNotFoundError, saying how to train it, where there is none."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"no judge in {folder}; to train it: "
+                                "python -m pbe_lite.reproduce --only judge")
+    return Judge.from_pretrained(folder, torch_dtype=torch.float32).eval()
 
 
 def grey_crop(image, window, weights=(1 / 3, 1 / 3, 1 / 3)):
@@ -82,7 +96,8 @@ class JudgeTraining(Objective):
         self.codec = read_codec(preset, weights).requires_grad_(False).eval()
 
     def sample(self, epoch, index):
-        rng = sample_rng(self.seed, epoch, index)
+        """`VIEWS` crops of one picture, and the number of what it shows."""
+        rng = self.rng(epoch, index)
         names = kind_names()
         label = int(rng.integers(len(names)))
         scene = self.records.scene(index, rng).with_object(names[label],
@@ -101,8 +116,7 @@ class JudgeTraining(Objective):
         """The picture through the codec, with noise of `level` deviations on its latent."""
         z = self.codec.encode(to_signed(image)[None]).latent_dist.mode()
         noise = torch.from_numpy(rng.standard_normal(z.shape, dtype="float32"))
-        picture = self.codec.decode(z + level * z.std() * noise).sample[0]
-        return _bytes(picture)
+        return to_bytes(self.codec.decode(z + level * z.std() * noise).sample)[0]
 
     def forward(self, batch):
         """Cross-entropy, the mean over views: crops (B, V, 48, 48), label (B,) -> (B,)."""
@@ -123,11 +137,6 @@ def view(image, box, rng):
     crop = crop[:, ::-1] if rng.uniform() < .5 else crop
     crop = ndimage.gaussian_filter(crop, rng.uniform(0, 1) ** 2)
     return np.float32(crop + rng.normal(0, .02, crop.shape))
-
-
-def _bytes(picture):
-    """(3, S, S) in [-1, 1] -> (S, S, 3) uint8."""
-    return (picture.clamp(-1, 1).permute(1, 2, 0) * 127.5 + 127.5).round().byte().numpy()
 
 
 def jitter_window(box, size, rng):

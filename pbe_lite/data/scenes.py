@@ -8,9 +8,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pbe_lite.config import RUNS
-from pbe_lite.data.open_images import COLUMNS, _write_csv, load_open_images
-from pbe_lite.second.colours import COLOURS
-from pbe_lite.second.tabletop import (
+from pbe_lite.data.box_index import whole
+from pbe_lite.data.colours import COLOURS
+from pbe_lite.data.open_images import COLUMNS, load_open_images
+from pbe_lite.data.tabletop import (
     FIRST_TRAINING_SEED,
     Scene,
     draw_hue,
@@ -59,13 +60,23 @@ def write_tabletop(folder, seeds, size=128, split="train"):
     return folder
 
 
+def _write_csv(path, rows):
+    with whole(path) as partial, open(partial, "w", newline="", encoding="utf8") as f:
+        csv.writer(f).writerows(rows)
+
+
 def training_records(preset, kinds=None, runs=RUNS):
     """The training scenes of the preset, rendered once under `runs`.
 
-    kinds: only scenes of these, out of as many seeds."""
+    kinds: only scenes of these, out of as many seeds.  Raises ValueError for a name that
+    is no trained kind."""
+    unknown = set(kinds or ()) - set(kind_names("train"))
+    if unknown:
+        raise ValueError(f"kinds must be of {', '.join(kind_names('train'))}; got "
+                         f"{', '.join(sorted(unknown))}")
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + preset.scenes)
-    folder = Path(runs) / f"bold-{preset.resolution}"
-    if kinds is not None:
+    folder = Path(runs) / f"tabletop-{preset.resolution}"
+    if kinds:
         seeds = [s for s in seeds if Scene(s).name in kinds]
         folder = folder.with_name(f"{folder.name}-{len(kinds)}-kinds")
     return load_open_images(write_tabletop(folder, seeds, preset.resolution),
