@@ -184,7 +184,7 @@ def test_every_row_of_every_table_is_made(study, tmp_path, capsys):
             assert row.keys() == {"seen", "new_colourway", "new_kind"}
             assert all(split.keys() == set(METRICS) for split in row.values())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("train naive: about") and "34 steps" in lines[0]
+    assert lines[0].startswith("train naive: about") and "33 steps" in lines[0]
     assert lines[-1].startswith("write losses") and "1 steps" in lines[-1]
     assert set(read("losses")) == set(IDEAS)
     assert {"naive", "bottleneck"} <= {p.name for p in (tmp_path / "weights").iterdir()}

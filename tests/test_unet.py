@@ -46,7 +46,8 @@ def test_the_papers_unet_takes_nine_channels_and_has_860_million_parameters():
 def test_the_lite_unet_is_small():
     with torch.device("meta"):
         unet = build_unet(LITE)
-    assert unet.config.in_channels == 2 * LITE.latent_channels + 1
+    hole = 1 + 2 + 4 * LITE.hole_octaves  # to keep or not, and where in the hole
+    assert unet.config.in_channels == 2 * LITE.latent_channels + hole
     assert sum(p.numel() for p in unet.parameters()) < 9e6
 
 

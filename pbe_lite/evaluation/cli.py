@@ -20,7 +20,9 @@ def main(argv=None):
         if args.plan:
             return print_plan(tables.chosen(study.steps(), args.only))
         try:
-            study.run(args.only)
+            if not study.run(args.only):
+                print(f"nothing is left to do: delete what {args.weights} or {args.runs} "
+                      "hold of it to do it again")
         except tables.Stopped as stopped:
             print(f"{stopped}; call again to go on")
 

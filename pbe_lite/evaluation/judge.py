@@ -85,7 +85,7 @@ def window_around(box, size, grow=1.15):
 
 
 class JudgeTraining(Objective):
-    """Cross-entropy on grey crops of scenes never shown in training or the benchmark."""
+    """Cross-entropy on grey crops of scenes of its own, none of them the benchmark's."""
 
     arm = "judge"
     batch_size = 64  # pictures, of `VIEWS` crops each

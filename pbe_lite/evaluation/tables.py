@@ -9,8 +9,8 @@ paper's six arms from the same prior, on the same samples, with the same seed, s
 difference between two of them is the idea's; two bottlenecks of other widths; and the
 long run that the demos show.  Scores each on the benchmark, and writes to `data/results`
 Table 1 (against other methods), Table 2 (what each idea adds), the widths, what guidance
-does, and the losses.  A step that is done is not done again: a table or score whose file
-is there, weights that are shipped, an arm that has seen all of its samples.
+does, and the losses.  Not done again: a table or score whose file is there, weights that
+are shipped, an arm that has seen all of its samples.
 """
 
 import json
@@ -47,14 +47,13 @@ PARTS = ("codec", "clip", "judge", "prior")
 IDEAS = ("bottleneck", "naive", "final", "augment", "naive_augment", "scratch")
 WIDTHS = {1: "bottleneck", 5: "tokens_5", 17: "tokens_17", 65: "naive"}  # in tokens
 SHIPPED_ARMS = ("naive", "bottleneck")  # beside the long run, which is shipped as "final"
-SCALES = ("1", "1.5", "2", "3", "4")    # of guidance
 ROWS = {
     "table1": ("copy_paste", "flat_patch", *BASELINES, "shipped", "round_trip",
                "ground_truth"),
     "table2": ("copy_paste", "flat_patch", "scratch", "naive", "naive_augment",
                "bottleneck", "augment", "final", "round_trip", "ground_truth"),
     "width": tuple(WIDTHS.values()),
-    "guidance": tuple(f"shipped@{scale}" for scale in SCALES),
+    "guidance": ("shipped@1", "shipped@1.5", "shipped@2", "shipped@3", "shipped@4"),
 }
 RATE = 80  # samples a second on 2 cores, until this machine has shown its own
 OWN_BATCH = {"codec": Reconstruction, "clip": Contrastive, "judge": JudgeTraining}
@@ -108,7 +107,7 @@ class Study:
 
     def batch_size(self, name):
         """Samples a step of what is trained under a name."""
-        return getattr(OWN_BATCH.get(name), "batch_size", self.preset.batch_size)
+        return OWN_BATCH.get(name, self.preset).batch_size
 
     def record(self, name):
         """What the run of a name says of itself, None where there is no word of it."""
@@ -151,7 +150,7 @@ class Study:
                     (self.runs / f"{name}.json").exists, lambda: self.score(name))
 
     def minutes(self, name):
-        """How long a training takes, at the rate of those done so far."""
+        """How long a training takes, at the rate of the arms done so far."""
         records = filter(None, map(self.record, self.arms))
         rate = min((r["samples"] / 60 / r["minutes"] for r in records if r["minutes"]),
                    default=RATE)
@@ -223,20 +222,21 @@ class Study:
 
     def losses(self):
         """The training losses, {run: [[samples, mean loss of 50 steps], ...]}."""
-        records = {name: self.record(name) for name in self.samples}
         return {name: [(n, round(loss, 5)) for n, loss in record["history"]]
-                for name, record in records.items() if record}
+                for name in self.samples if (record := self.record(name))}
 
     def run(self, only=None):
-        """Do what is left of `chosen(steps, only)`, and say how long it will take.
-
-        Raises Stopped when time is up."""
+        """Do what is left of `chosen(steps, only)`, and say how long it will take; how many
+        steps were done.  Raises Stopped when time is up."""
+        done = 0
         while left := [s for s in chosen(self.steps(), only) if not s.is_done()]:
             if time.monotonic() >= self.until:
                 raise Stopped(f"time is up; {len(left)} steps are left")
             print(f"{left[0].name}: about {left[0].minutes:.0f} min; {len(left)} steps, "
                   f"about {sum(s.minutes for s in left):.0f} min are left", flush=True)
             left[0].work()
+            done += 1
+        return done
 
 
 def chosen(steps, only=None):
