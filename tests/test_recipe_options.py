@@ -26,7 +26,7 @@ from pbe_lite.training.optim import learning_rate
 
 
 @pytest.fixture(scope="module")
-def bold(tiny):
+def rich(tiny):
     """The tiny preset with all options on."""
     return replace(
         tiny, hole_octaves=2, alpha_weight=.2, decoder_noise=.35,
@@ -44,7 +44,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bold")
+    folder = tmp_path_factory.mktemp("rich")
     return load_open_images(write_tabletop(folder, range(1000, 1008), 64))
 
 
@@ -79,12 +79,12 @@ def test_an_empty_hole_has_finite_coordinates():
     assert hole_coordinates(torch.zeros(1, 1, 4, 4), 1).isfinite().all()
 
 
-def test_they_follow_the_papers_channels(bold):
+def test_they_follow_the_papers_channels(rich):
     z, hole = torch.randn(2, 4, 8, 8), torch.zeros(2, 1, 64, 64)
     hole[:, :, 8:40, 8:40] = 1
     plain, wide = unet_input(z, z, hole), unet_input(z, z, hole, 2)
-    assert torch.equal(wide[:, :9], plain) and wide.shape[1] == bold.unet_channels
-    assert octaves_of(build_unet(bold), 4) == 2
+    assert torch.equal(wide[:, :9], plain) and wide.shape[1] == rich.unet_channels
+    assert octaves_of(build_unet(rich), 4) == 2
     with torch.device("meta"):
         assert octaves_of(build_unet(FULL), 4) == 0
 
@@ -92,10 +92,10 @@ def test_they_follow_the_papers_channels(bold):
 # ------------------------------------------------------------------ scale and shift
 
 
-def test_the_first_token_reaches_the_blocks_also_without_attention(bold):
+def test_the_first_token_reaches_the_blocks_also_without_attention(rich):
     torch.manual_seed(0)
-    unet = randomise(build_unet(bold)).eval()
-    x, t = torch.randn(2, bold.unet_channels, 8, 8), torch.tensor([10, 900])
+    unet = randomise(build_unet(rich)).eval()
+    x, t = torch.randn(2, rich.unet_channels, 8, 8), torch.tensor([10, 900])
     condition = torch.randn(2, 3, 32)
     with torch.no_grad():
         direct = unet(x, t, condition, class_labels=condition[:, 0]).sample
@@ -126,8 +126,8 @@ def test_more_output_channels_leave_the_others_as_they_are(tiny):
     assert torch.allclose(narrow, before, atol=1e-6) and unet.config.out_channels == 4
 
 
-def test_the_triplet_holds_the_alpha_of_its_object(bold, coloured, weights):
-    objective = build_objective("final", bold, coloured, weights_of(bold, weights))
+def test_the_triplet_holds_the_alpha_of_its_object(rich, coloured, weights):
+    objective = build_objective("final", rich, coloured, weights_of(rich, weights))
     sample = objective.sample(0, 3)
     assert sample["alpha"].shape == (1, 64, 64)
     x0, y0, x1, y1 = (round(v * 64) for v in coloured[3]["boxes"][0])
@@ -139,9 +139,9 @@ def test_the_triplet_holds_the_alpha_of_its_object(bold, coloured, weights):
 
 @pytest.mark.parametrize("arm", ["prior", "final", "naive"])
 def test_every_part_trains_and_exports_what_sampling_takes(
-        arm, bold, coloured, weights, tmp_path):
+        arm, rich, coloured, weights, tmp_path):
     torch.manual_seed(0)
-    objective = build_objective(arm, bold, coloured, weights_of(bold, weights))
+    objective = build_objective(arm, rich, coloured, weights_of(rich, weights))
     samples = [objective.sample(0, i) for i in range(4)]
     batch = torch.utils.data.default_collate(samples)
     losses = objective(batch)
@@ -170,8 +170,8 @@ class Sure(torch.nn.Module):
         return SimpleNamespace(sample=out)
 
 
-def test_the_alpha_loss_is_the_cross_entropy_on_the_latent_grid(bold, coloured, weights):
-    objective = build_objective("final", bold, coloured, weights_of(bold, weights))
+def test_the_alpha_loss_is_the_cross_entropy_on_the_latent_grid(rich, coloured, weights):
+    objective = build_objective("final", rich, coloured, weights_of(rich, weights))
     batch = torch.utils.data.default_collate([objective.sample(0, i) for i in range(2)])
     batch["alpha"][0], batch["alpha"][1] = 0, 1
     losses = {}
@@ -186,7 +186,7 @@ def test_the_alpha_loss_is_the_cross_entropy_on_the_latent_grid(bold, coloured, 
 
 def weights_of(preset, weights):
     """The tiny parts, their prior rebuilt for the preset."""
-    folder = weights.parent / "bold-weights"
+    folder = weights.parent / "rich-weights"
     if not folder.exists():
         folder.mkdir()
         for part in ("clip", "codec"):
@@ -199,17 +199,17 @@ def weights_of(preset, weights):
 # -------------------------------------------------------------------- codec and rate
 
 
-def test_the_decoder_meets_noise_up_to_its_share(bold, coloured, weights):
+def test_the_decoder_meets_noise_up_to_its_share(rich, coloured, weights):
     torch.manual_seed(0)
-    objective = build_objective("codec", bold, coloured, weights)
+    objective = build_objective("codec", rich, coloured, weights)
     levels = [float(objective.sample(0, i % 8)["noise"].std()) for i in range(24)]
     assert max(levels) <= .35 * 1.25 and max(levels) > .2 and min(levels) < .15
-    quiet = build_objective("codec", replace(bold, decoder_noise=0), coloured, weights)
+    quiet = build_objective("codec", replace(rich, decoder_noise=0), coloured, weights)
     assert quiet.sample(0, 0)["noise"].abs().max() == 0
 
 
-def test_the_rate_warms_up_over_a_share_and_falls_over_the_last_part(bold):
-    rates = [learning_rate(step, 100, bold) for step in range(101)]
+def test_the_rate_warms_up_over_a_share_and_falls_over_the_last_part(rich):
+    rates = [learning_rate(step, 100, rich) for step in range(101)]
     assert rates[0] == pytest.approx(.1) and rates[9] == rates[49] == 1
     assert rates[75] == pytest.approx(.5) and rates[100] == 0
     assert (np.diff(rates[50:]) < 0).all()

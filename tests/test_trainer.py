@@ -317,8 +317,13 @@ def test_the_command_refuses_an_unknown_arm(command, capsys):
 
 def test_lite_records_are_the_training_scenes(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "RUNS", tmp_path)
-    _, options = cli.read_options([])
-    records = cli.load_records(replace(tiny, scenes=3), options)
+    load = lambda *options, scenes=3: cli.load_records(
+        replace(tiny, scenes=scenes), cli.read_options(options)[1])
+    records = load()
     ids = [records.dataset[i]["image_id"] for i in range(3)]
     assert ids == [f"{seed:016x}" for seed in (1000, 1001, 1002)] and len(records) == 3
     assert (tmp_path / "tabletop-64" / "train-annotations-bbox.csv").exists()
+    few = load("--kinds", "owl", "pizza slice", scenes=40)
+    kinds = {few[i]["labels"][0].split(" ", 1)[1] for i in range(len(few))}
+    assert kinds == {"owl", "pizza slice"}
+    assert load("--arm", "clip") is None  # it renders scenes of its own

@@ -1,7 +1,7 @@
 """The lite CLIP: image and text towers trained on crops and names of the miniature world.
 
 It plays CLIP's three parts of the paper in small: the frozen exemplar tower, the text
-encoder of the prior, and the judge of the benchmark.
+encoder of the prior, and the features of the scores that bear its name.
 """
 
 import copy
