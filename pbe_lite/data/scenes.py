@@ -84,10 +84,10 @@ def training_records(preset, kinds=None, runs=RUNS):
 
 
 class FreshScenes:
-    """Scenes rendered when they are asked for, with any sprite: half of them show one of
-    the 48 kinds, the rest anything else.  `scenes[i]` -> (Scene, Render)."""
+    """Training scenes that are drawn when they are asked for: a share `wide` of them shows
+    a sprite that is none of the 48 kinds.  No object has a hue of its unseen arc."""
 
-    def __init__(self, count, size, wide=.5):
+    def __init__(self, count, size, wide):
         self.count, self.size, self.wide = count, size, wide
         self.kinds = kind_names()
         self.others = [n for n in sprite_files() if n not in self.kinds]
@@ -96,6 +96,7 @@ class FreshScenes:
         return self.count
 
     def scene(self, i, rng):
+        """`Scene` number `i`; its object and hue are drawn from `rng`."""
         names = self.others if rng.uniform() < self.wide else self.kinds
         name = names[rng.integers(len(names))]
         return Scene(FIRST_TRAINING_SEED + i, name, draw_hue(rng, name))

@@ -12,7 +12,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch.nn import functional as F
 
-from pbe_lite.config import ARMS, Arm  # noqa: F401
+from pbe_lite.config import ARMS
 from pbe_lite.data.images import squash, to_alpha, to_signed
 from pbe_lite.data.records import Skipped
 from pbe_lite.data.triplets import Triplets
