@@ -11,7 +11,7 @@ from accelerate.tracking import GeneralTracker
 from test_trainer import SAMPLES
 
 from pbe_lite.config import FULL, LITE
-from pbe_lite.training import distributed, trainer
+from pbe_lite.training import cli, distributed, trainer
 from pbe_lite.training.cli import read_options
 from pbe_lite.training.distributed import build_accelerator
 from pbe_lite.training.optim import build_optimizers
@@ -45,6 +45,13 @@ def test_options_change_the_preset_and_nothing_else():
         init="sd", tower="clip", area=(.1, .5))
     preset, _ = read_options(["--ema", "0"])
     assert preset.ema_decay == 0
+
+
+def test_a_run_lasts_as_long_as_the_preset_or_the_shipped_weights_say():
+    assert cli.default_samples("final", FULL, range(100)) == 40 * 100  # the paper's epochs
+    assert cli.default_samples("final", LITE, range(100)) == cli.SAMPLES["final"]
+    assert cli.default_samples("clip", LITE, None) == cli.SAMPLES["clip"]
+    assert cli.default_samples("naive", LITE, range(100)) == cli.ARM_SAMPLES
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [

@@ -36,13 +36,12 @@ from pbe_lite.evaluation.painting import (
 )
 from pbe_lite.models.shipping import ship
 from pbe_lite.pipeline import PaintByExamplePipeline
+from pbe_lite.training.cli import ARM_SAMPLES, SAMPLES
 from pbe_lite.training.contrastive import Contrastive
 from pbe_lite.training.losses import Reconstruction, build_objective
 from pbe_lite.training.trainer import Run
 
-SAMPLES = {"codec": 64_000, "clip": 256_000, "judge": 96_000, "prior": 112_000,
-           "shipped": 640_000}
-ARM_SAMPLES = 112_000  # of every other arm
+JUDGE_SAMPLES = 72_000
 PARTS = ("codec", "clip", "judge", "prior")
 IDEAS = ("bottleneck", "naive", "final", "augment", "naive_augment", "scratch")
 WIDTHS = {1: "bottleneck", 5: "tokens_5", 17: "tokens_17", 65: "naive"}  # in tokens
@@ -84,7 +83,8 @@ class Study:
         self.runs, self.results, self.weights = Path(runs), Path(results), Path(weights)
         self.preset, self.pairs, self.seed, self.records = preset, pairs, seed, records
         arms = dict.fromkeys((*SHIPPED_ARMS, "shipped", *IDEAS, *WIDTHS.values()))
-        self.samples = {**dict.fromkeys((*PARTS, *arms), ARM_SAMPLES), **SAMPLES,
+        self.samples = {**{part: SAMPLES.get(part, JUDGE_SAMPLES) for part in PARTS},
+                        **dict.fromkeys(arms, ARM_SAMPLES), "shipped": SAMPLES["final"],
                         **(samples or {})}
         self.arms = list(arms)
         self.until = time.monotonic() + 60 * minutes

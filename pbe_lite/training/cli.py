@@ -20,8 +20,8 @@ from pbe_lite.training.losses import build_objective
 from pbe_lite.training.preview import unseen_scenes
 from pbe_lite.training.trainer import Run
 
-SAMPLES = {"clip": 256_000, "codec": 64_000, "prior": 112_000}  # the arms: ARM_SAMPLES
-ARM_SAMPLES = 640_000
+SAMPLES = {"codec": 64_000, "clip": 256_000, "prior": 112_000, "final": 640_000}
+ARM_SAMPLES = 112_000  # of the other arms, and of "final" where arms are compared
 PARTS = ("clip", "codec", "prior")  # what lite arms need, trained before them
 CHANGES = ("batch_size", "lr", "warmup_steps", "precision", "ema_decay", "adam8bit",
            "init", "tower", "area")  # options that change the preset, by its own names
@@ -59,8 +59,7 @@ def train(preset, options, command):
                                 options.seed, start)
     if options.checkpointing:
         objective.unet.enable_gradient_checkpointing()
-    samples = options.samples or SAMPLES.get(options.arm) or \
-        preset.epochs * len(records) or ARM_SAMPLES
+    samples = options.samples or default_samples(options.arm, preset, records)
     if options.log:
         accelerator.init_trackers("log", {
             "arm": options.arm, "preset": preset.name, "seed": options.seed,
@@ -93,6 +92,13 @@ def load_records(preset, options):
     if options.arm == "clip":
         return None
     return training_records(preset, options.kinds, RUNS)
+
+
+def default_samples(arm, preset, records):
+    """How many a whole run sees: the preset's epochs, or what the shipped weights saw."""
+    if preset.epochs:
+        return preset.epochs * len(records)
+    return SAMPLES.get(arm, ARM_SAMPLES)
 
 
 def held_out_records(preset, options):
