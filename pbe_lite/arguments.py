@@ -37,7 +37,8 @@ def check_choice(name, value, choices):
 
 
 def check_call(most_steps, num_inference_steps, guidance_scale, num_images_per_prompt, eta,
-               callback_steps, seed, context, output_type, exemplar_fit):
+               callback_steps, seed, context, output_type, exemplar_fit,
+               guidance_interval):
     """Raise ValueError, naming it, for a number or a word of a call that is none."""
     check_integers(
         num_inference_steps=(num_inference_steps, 1, most_steps), seed=(seed, 0, 2 ** 63),
@@ -47,6 +48,19 @@ def check_call(most_steps, num_inference_steps, guidance_scale, num_images_per_p
                   context=(context, 1, math.inf))
     check_choice("output_type", output_type, OUTPUT_TYPES)
     check_choice("exemplar_fit", exemplar_fit, EXEMPLAR_FITS)
+    check_interval(guidance_interval)
+
+
+def check_interval(interval):
+    """Raise ValueError unless it is (begin, end) with 0 <= begin <= end <= 1."""
+    try:
+        begin, end = interval
+        if 0 <= begin <= end <= 1:
+            return
+    except (TypeError, ValueError):
+        pass
+    raise ValueError("guidance_interval must be (begin, end), shares of the steps with "
+                     f"0 <= begin <= end <= 1, got {interval!r}")
 
 
 def merge_callbacks(callback, callback_steps, callback_on_step_end, tensor_inputs,

@@ -123,6 +123,27 @@ def test_guidance_is_the_formula(pipe):
     assert all(len(x) == 1 for x, _ in seen)  # the second half is not computed
 
 
+def test_guidance_acts_in_its_interval_only(pipe):
+    exemplar, image, hole, noise = squares(pipe, 2)
+    sizes, forward = [], pipe.unet.forward
+
+    def count(x, *args, **options):
+        sizes.append(len(x))
+        return forward(x, *args, **options)
+
+    def paint(**options):
+        sizes.clear()
+        return pipe.sample(exemplar, image, hole, noise, 4, **options)
+
+    pipe.unet.forward = count
+    guided, plain = paint(guidance_scale=3), paint(guidance_scale=1)
+    nowhere = paint(guidance_scale=3, guidance_interval=(.5, .5))
+    torch.testing.assert_close(nowhere, plain)
+    between = paint(guidance_scale=3, guidance_interval=(.25, .75))
+    assert sizes == [2, 4, 4, 2]
+    assert (between - plain).abs().max() > 1e-3 and (between - guided).abs().max() > 1e-3
+
+
 def test_what_is_in_the_hole_cannot_be_seen(pipe):
     exemplar, image, hole, noise = squares(pipe)
     other = torch.where(hole > 0, -image, image)
@@ -452,6 +473,9 @@ def sleeping(pipe):
         ({"context": float("nan")}, "context must be a finite"),
         ({"context": "3"}, "context must be a finite"),
         ({"output_type": "jpg"}, "output_type must be"),
+        ({"guidance_interval": (.6, .2)}, r"guidance_interval must be \(begin, end\)"),
+        ({"guidance_interval": (0, 1.5)}, r"guidance_interval must be \(begin, end\)"),
+        ({"guidance_interval": .5}, r"guidance_interval must be \(begin, end\)"),
     ],
     ids=name_of,
 )
