@@ -40,7 +40,7 @@ def test_spoiled_objects_differ_from_what_they_were():
     x0, y0, x1, y1 = (round(v * 128) for v in render.box)
     inside = np.s_[y0:y1, x0:x1]
     for spoil in (judge._shuffled, judge._blurred, judge._halved, judge._warped,
-                  judge._empty):
+                  judge._lump, judge._empty):
         spoiled = spoil(render, rng, decode)
         assert spoiled.shape == (128, 128, 3) and spoiled.dtype == np.uint8
         difference = np.abs(spoiled[inside].astype(int) - render.image[inside])

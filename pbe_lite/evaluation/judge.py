@@ -2,9 +2,10 @@
 model, so a result pleases it by its shape or not at all.
 
 A small convolutional network with a seed, an architecture and training pictures of its
-own.  Beside the 48 kinds it knows the answer "none of these": it is trained on what weak
-models make of a kind (patches shuffled, noisy latents decoded, blurred, half an object)
-and on empty tables.
+own.  Beside the 48 kinds it knows the answer "none of these".  Half of the kinds that it
+learns from are as rough as a weak model paints them, yet can be named (a little bent, or
+decoded from noised latents); for "none" it sees what cannot: patches shuffled, noise,
+blobs, lumps, half an object, strong bends, empty tables.
 """
 
 from functools import lru_cache
@@ -28,7 +29,7 @@ from pbe_lite.training.objective import Objective
 SIDE = 48           # pixels of a crop
 VIEWS = 4           # crops of a picture: to render it takes longer than to look at it
 NONE = .3           # share of training crops that show none of the kinds
-THROUGH_CODEC = .25 # share of the others that went through the codec, with some noise
+ROUGH = .5          # share of the others that are bent or decoded from noised latents
 
 
 class Judge(ModelMixin, ConfigMixin):
@@ -106,10 +107,16 @@ class JudgeTraining(Objective):
         image, none = render.image, rng.uniform() < NONE
         if none:
             image, label = spoil(render, rng, self._decode), len(names)
-        elif rng.uniform() < THROUGH_CODEC:
-            image = self._decode(image, rng.uniform(0, .45), rng)
+        elif rng.uniform() < ROUGH:
+            image = self._roughen(image, rng)
         views = [view(image, render.box, rng) for _ in range(VIEWS)]
         return {"crops": torch.from_numpy(np.stack(views)), "label": label}
+
+    def _roughen(self, image, rng):
+        """Drawn badly, but still to be named."""
+        if rng.uniform() < .4:
+            image = bend(image, rng.uniform(1, 4), rng)
+        return self._decode(image, rng.uniform(0, .9), rng)
 
     @torch.no_grad()
     def _decode(self, image, level, rng):
@@ -147,9 +154,19 @@ def jitter_window(box, size, rng):
     return left + (side - grown) / 2 + move[0], top + (side - grown) / 2 + move[1], grown
 
 
+def bend(image, strength, rng):
+    """An image (S, S, 3) uint8 moved by a smooth random field, `strength` its deviation
+    in pixels."""
+    size = len(image)
+    field = ndimage.gaussian_filter(rng.normal(size=(2, size, size)), (0, 7, 7))
+    grid = np.mgrid[:size, :size] + strength * field / field.std()
+    return np.stack([ndimage.map_coordinates(image[..., c], grid, order=1,
+                                             mode="reflect") for c in range(3)], -1)
+
+
 def spoil(render, rng, decode):
     """A picture (S, S, 3) uint8 in which a person would name none of the kinds."""
-    return rng.choice((_shuffled, _noisy, _blurred, _halved, _warped, _empty))(
+    return rng.choice((_shuffled, _noisy, _blurred, _halved, _warped, _lump, _empty))(
         render, rng, decode)
 
 
@@ -171,7 +188,7 @@ def _shuffled(render, rng, decode):
 
 def _noisy(render, rng, decode):
     """Decoded from a latent that is mostly noise."""
-    return decode(render.image, rng.uniform(1.2, 2.5), rng)
+    return decode(render.image, rng.uniform(1.5, 2.5), rng)
 
 
 def _blurred(render, rng, decode):
@@ -194,13 +211,20 @@ def _halved(render, rng, decode):
 
 
 def _warped(render, rng, decode):
-    """Bent by a strong random field until its outline is gone."""
-    size = len(render.image)
-    field = ndimage.gaussian_filter(rng.normal(size=(2, size, size)), (0, 7, 7))
-    field *= rng.uniform(9, 16) / field.std()
-    grid = np.mgrid[:size, :size] + field
-    return np.stack([ndimage.map_coordinates(render.image[..., c], grid, order=1,
-                                             mode="reflect") for c in range(3)], -1)
+    """Bent until its outline is gone."""
+    return bend(render.image, rng.uniform(10, 16), rng)
+
+
+def _lump(render, rng, decode):
+    """A lump of the object's colours where it stood: no parts, and a round outline."""
+    side = max(np.subtract(render.box[2:], render.box[:2])) * len(render.image)
+    sigma = rng.uniform(.12, .2) * side
+    weight = ndimage.gaussian_filter(render.alpha.astype(float), sigma)
+    spread = ndimage.gaussian_filter(render.image * render.alpha[..., None],
+                                     (sigma, sigma, 0)) / (weight[..., None] + 1e-3)
+    lump = np.clip(12 * (weight / weight.max() - rng.uniform(.35, .55)), 0, 1)[..., None]
+    image = render.clean * (1 - lump) + spread * lump
+    return decode(image.clip(0, 255).astype(np.uint8), rng.uniform(0, .6), rng)
 
 
 def _empty(render, rng, decode):
