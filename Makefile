@@ -6,7 +6,7 @@ NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab check test browser demo lint clean
+.PHONY: help lab check test browser demo site lint clean
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
 help:  ## list what make can do here
@@ -36,6 +36,10 @@ browser:
 demo: $(STAMP)  ## edit one picture and say where it is
 	$(BIN)/python -m pbe_lite demo
 
+site: $(VENV)/.site  ## the course as a static site, in runs/site/html
+	$(BIN)/python -m sphinx -q -c docs -d runs/site/doctrees . runs/site/html
+	@echo "Open runs/site/html/index.html"
+
 lint: $(STAMP)  ## check the code with ruff
 	$(BIN)/python -m ruff check
 
@@ -57,4 +61,9 @@ $(STAMP): requirements.txt pyproject.toml
 	         "(on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install -r requirements.txt
 	-@$(BIN)/jupyter labextension disable @jupyter/nbgrader 2> /dev/null  # teachers enable it
+	@touch $@
+
+# The lessons and tests need no Sphinx, so only `make site` installs it.
+$(VENV)/.site: $(STAMP)
+	$(BIN)/python -m pip install -e ".[site]"
 	@touch $@

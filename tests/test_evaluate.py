@@ -8,7 +8,7 @@ import torch
 from conftest import pixels
 from PIL import Image
 
-from pbe_lite.config import DATA, RESULTS
+from pbe_lite.config import RESULTS
 from pbe_lite.data.tabletop import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Scene
 from pbe_lite.evaluation import evaluate, metrics
 from pbe_lite.evaluation.benchmark import SPLITS, make_pair
@@ -295,16 +295,6 @@ def test_a_missing_judge_is_told_before_anything_is_painted(pipe, weights, tmp_p
     monkeypatch.setattr(evaluate, "paint_pairs", None)
     with pytest.raises(OSError, match="judge"):
         evaluate.evaluate(pipe, "tiny", pairs=1, steps=1, weights=tmp_path)
-
-
-# in the README's tables
-SHOWN = ("right_kind", "right_colour", "leak", "clip_score", "clip_fid", "seam")
-
-
-def test_the_readme_shows_the_results_files():
-    readme = (DATA.parent / "README.md").read_text()
-    for name in ("table1", "table2"):
-        assert format_table(read_results(name), SHOWN, ["seen"]) in readme
 
 
 def test_results_are_read_by_name():

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = set(
     "notebooks pbe_lite data tests requirements.txt README.md pyproject.toml setup.py"
     " MANIFEST.in Makefile LICENSE CHANGELOG.md CITATION.cff CONTRIBUTING.md .gitignore"
-    " .pre-commit-config.yaml .ci .github".split()
+    " .pre-commit-config.yaml .ci .github docs".split()
 )
 MODULES = sorted((ROOT / "pbe_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -71,7 +71,8 @@ def pins():
 
 def test_pins_satisfy_the_ranges():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requires = sum(project["optional-dependencies"].values(), project["dependencies"])
+    extras = project["optional-dependencies"]  # Sphinx makes the site, and runs no test
+    requires = sum((v for k, v in extras.items() if k != "site"), project["dependencies"])
     ranges = {r.name: r.specifier for r in map(Requirement, requires)}
     assert set(pins()) == set(ranges)
     for name, version in pins().items():
@@ -305,6 +306,24 @@ def test_notebook_is_fit_to_read(path):
     faults += balance_faults(notebook) if is_lesson(path) else []
     assert not faults
     assert path.stat().st_size <= MEGABYTE
+
+
+def counts(path):
+    """(words of text, lines of code, code cells) of a notebook."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    prose = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    code = code_cells(notebook)
+    return (sum(len(cell_source(cell).split()) for cell in prose),
+            sum(len(cell_source(cell).splitlines()) for cell in code), len(code))
+
+
+def test_the_course_is_short_enough_to_be_read(capsys):
+    found = {path.stem: counts(path) for path in NOTEBOOKS}
+    words, lines, cells = (sum(column) for column in zip(*found.values(), strict=True))
+    with capsys.disabled():
+        print(f"\n{words:,} words, {lines:,} lines of code, {cells} code cells")
+    assert words <= 24_000 and lines <= 4_000
+    assert not {name for name, (w, _, c) in found.items() if w > 3_000 or c > 60}
 
 
 def made_up_notebook(source="x = 1", count=1, output="stream", prose=1, **metadata):
