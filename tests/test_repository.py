@@ -131,7 +131,7 @@ def test_all_that_a_notebook_imports_is_declared(path):
     plain = [text for text in map(cell_source, cells) if not text.startswith("%%")]
     lines = [line for text in plain for line in text.splitlines()
              if not line.lstrip().startswith(("%", "!"))]
-    written = {"toy", "package"}  # lesson 08 writes both
+    written = {"toy", "package"}  # lesson 10 writes both
     assert undeclared("\n".join(lines)) <= written
 
 
