@@ -27,7 +27,7 @@ from pbe_lite.training.initialize import read_codec
 from pbe_lite.training.objective import Objective
 
 SIDE = 48           # pixels of a crop
-VIEWS = 4           # crops of a picture: to render it takes longer than to look at it
+VIEWS = 2           # crops of a picture: to render it takes longer than to look at it
 NONE = .3           # share of training crops that show none of the kinds
 ROUGH = .5          # share of the others that are bent or decoded from noised latents
 
