@@ -54,6 +54,17 @@ def test_a_run_lasts_as_long_as_the_preset_or_the_shipped_weights_say():
     assert cli.default_samples("naive", LITE, range(100)) == cli.ARM_SAMPLES
 
 
+def test_data_without_alpha_are_trained_on_without_its_loss():
+    said = []
+    bare, drawn = types.SimpleNamespace(alphas=None), types.SimpleNamespace(alphas="x")
+    assert cli.fit_loss("final", LITE, bare, said.append) == replace(LITE, alpha_weight=0)
+    assert len(said) == 1 and "no alpha" in said[0]
+    assert cli.fit_loss("final", LITE, drawn, said.append) == LITE
+    assert cli.fit_loss("codec", LITE, bare, said.append) == LITE
+    assert cli.fit_loss("final", FULL, bare, said.append) == FULL
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize(("arguments", "expected"), [
     (["--arm", "fnal"], "--arm: invalid choice: 'fnal'"),
     (["--arm", "clip", "--init", "x"], "--init is for the arms scratch, naive"),

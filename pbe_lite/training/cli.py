@@ -53,6 +53,7 @@ def train(preset, options, command):
     with accelerator.main_process_first():
         records = load_records(preset, options)
         held_out = held_out_records(preset, options)
+    preset = fit_loss(options.arm, preset, records, accelerator.print)
 
     # The model, with its loss.
     objective = build_objective(options.arm, preset, records, options.weights,
@@ -92,6 +93,15 @@ def load_records(preset, options):
     if options.arm == "clip":
         return None
     return training_records(preset, options.kinds, RUNS)
+
+
+def fit_loss(arm, preset, records, say=print):
+    """The preset without the loss on the object's alpha, where the data have none: only
+    the miniature world's do.  CLIP and codec have no such loss."""
+    if arm in ("clip", "codec") or not preset.alpha_weight or records.alphas is not None:
+        return preset
+    say("these data hold no alpha of the objects: trained without the loss on it")
+    return replace(preset, alpha_weight=0)
 
 
 def default_samples(arm, preset, records):
