@@ -38,7 +38,7 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
 
     `vae` is an AutoencoderKL or a PatchCodec; `image_encoder` an ExemplarEncoder;
     `unet` takes [z_t, z_masked, mask]; `scheduler` is any of diffusers' that knows its
-    `prediction_type`; `guidance_scale` and `steps` are what a call uses by default.
+    `prediction_type`; the two numbers are what a call uses by default.
     `safety_checker`, with its `feature_extractor`, blackens what it objects to."""
 
     model_cpu_offload_seq = "image_encoder->unet->vae"
@@ -47,13 +47,14 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
     _optional_components = ["safety_checker", "feature_extractor"]
 
     def __init__(self, vae: AutoencoderKL | PatchCodec, image_encoder: ExemplarEncoder,
-                 unet: UNet2DConditionModel, scheduler, guidance_scale=5.0, steps=50,
-                 safety_checker=None, feature_extractor=None):
+                 unet: UNet2DConditionModel, scheduler, guidance_scale=5.0,
+                 num_inference_steps=50, safety_checker=None, feature_extractor=None):
         super().__init__()
         self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet,
                               scheduler=scheduler, safety_checker=safety_checker,
                               feature_extractor=feature_extractor)
-        self.register_to_config(guidance_scale=guidance_scale, steps=steps)
+        self.register_to_config(guidance_scale=guidance_scale,
+                                num_inference_steps=num_inference_steps)
 
     @property
     def latent_factor(self):
@@ -86,9 +87,8 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
 
     def noise(self, seeds):
         """(B, c, h, w) standard normal, one CPU generator a seed."""
-        seeds = list(seeds)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        return self._prepare_latents(None, len(seeds), generators)
+        return self._prepare_latents(None, len(generators), generators)
 
     @property
     def num_timesteps(self):
@@ -97,9 +97,9 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
 
     def defaults(self, guidance_scale=None, num_inference_steps=None):
         """Both as given, or where they are None as the weights say."""
-        config = self.config
-        return (config.guidance_scale if guidance_scale is None else guidance_scale,
-                config.steps if num_inference_steps is None else num_inference_steps)
+        scale, steps = self.config.guidance_scale, self.config.num_inference_steps
+        return (scale if guidance_scale is None else guidance_scale,
+                steps if num_inference_steps is None else num_inference_steps)
 
     @torch.no_grad()
     def sample(self, example_image, image, mask_image, latents, num_inference_steps=None,
@@ -115,7 +115,7 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
         eps = eps(z_t, v) + s (eps(z_t, c) - eps(z_t, v)) with the null vector v and
         s = `guidance_scale`; at s = 1 and outside of `guidance_interval`, see a call, the
         null half is not computed.  None: the pipeline's own `config.guidance_scale` and
-        `config.steps`.  A list of generators,
+        `config.num_inference_steps`.  A list of generators,
         one a result, or a single one that draws for all feeds the VAE's sampling and
         stochastic schedulers.  `callback_on_step_end` as in a call, with all tensors.
         Raises ValueError where the result is no finite number."""

@@ -450,4 +450,4 @@ def test_without_a_null_vector_an_arm_is_exported_without_guidance(
     pipe = PaintByExamplePipeline.from_pretrained(tmp_path)
     expected = tiny.guidance_scale if arm == "final" else 1
     assert pipe.config.guidance_scale == expected != tiny.sampling_steps
-    assert pipe.config.steps == tiny.sampling_steps
+    assert pipe.config.num_inference_steps == tiny.sampling_steps

@@ -54,7 +54,7 @@ def test_a_folder_as_published_loads_to_the_last_number(tmp_path, safetensors, c
     assert (pipe.safety_checker is not None) == checker
     assert type(pipe.scheduler).__name__ == "PNDMScheduler"
     assert pipe.scheduler.config.skip_prk_steps and pipe.scheduler.config.steps_offset == 1
-    assert pipe.config.guidance_scale == 5.0 and pipe.config.steps == 50
+    assert pipe.config.guidance_scale == 5.0 and pipe.config.num_inference_steps == 50
     assert pipe.vae.config.scaling_factor == .18215  # not in the published config
     assert pipe.image_encoder.tokens == "class" and pipe.resolution == 64
     processors = pipe.unet.attn_processors

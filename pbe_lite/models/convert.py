@@ -202,6 +202,7 @@ def save_published(pipe, folder, **options):
         pipe.safety_checker.save_pretrained(folder / "safety_checker", **options)
         extra["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     if pipe.defaults() != (5.0, 50):
-        extra |= {"guidance_scale": pipe.config.guidance_scale, "steps": pipe.config.steps}
+        scale, steps = pipe.defaults()
+        extra |= {"guidance_scale": scale, "num_inference_steps": steps}
     write_settings(folder, pipe.scheduler.config, pipe.image_encoder.config.image_size,
                    **extra)

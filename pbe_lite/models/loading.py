@@ -39,8 +39,10 @@ class LoadingMixin:
         loaded = read_parts(path, index, dtype, given, **options)
         loaded |= read_safety(path, index, dtype, safety_checker, feature_extractor,
                               **options)
-        pipe = cls(**loaded, **{k: index[k] for k in ("guidance_scale", "steps")
-                                if k in index})
+        if "steps" in index:  # its name in the first edition
+            index["num_inference_steps"] = index.pop("steps")
+        pipe = cls(**loaded, **{name: index[name] for name in (
+            "guidance_scale", "num_inference_steps") if name in index})
         if pipe.image_encoder.tokens == "class" and "unet" not in given:
             fold_one_token(pipe.unet)
         return pipe

@@ -136,7 +136,7 @@ def measure_edit(rounds=2):
     codec, encoder, unet = build()
     noise = DPMSolverMultistepScheduler.from_config(build_scheduler(FULL).config)
     pipe = PaintByExamplePipeline(
-        vae=codec, image_encoder=encoder, unet=unet, scheduler=noise, steps=50,
+        vae=codec, image_encoder=encoder, unet=unet, scheduler=noise,
         guidance_scale=FULL.guidance_scale).to("cuda", torch.float16)
     pipe.set_progress_bar_config(disable=True)
     torch.cuda.reset_peak_memory_stats()
