@@ -268,7 +268,7 @@ def test_what_we_publish_is_what_other_tools_read(tmp_path, question):
 
 
 def test_published_and_loaded_it_is_the_same(tmp_path):
-    pipe, made = published_pipe(guidance_scale=2.5, steps=20)
+    pipe, made = published_pipe(guidance_scale=2.5, num_inference_steps=20)
     pipe.save_pretrained(tmp_path, layout="published")
     again = load(tmp_path)
     assert_same_weights(again, made)

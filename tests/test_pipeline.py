@@ -300,7 +300,7 @@ def test_pasted_is_the_raw_decode_laid_into_the_hole(pipe, question):
 def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
     seen = {}
 
-    def sample(exemplar, image, hole, latents, *rest):
+    def sample(exemplar, image, hole, latents, *rest, **more):
         seen.update(image=image, hole=hole, exemplar=exemplar)
         return pipe.encode(image)
 
@@ -320,7 +320,7 @@ def test_the_model_sees_the_window_around_the_hole(pipe, question, monkeypatch):
 
 def test_a_painter_who_changes_nothing_leaves_the_picture_alone(
         pipe, question, monkeypatch):
-    monkeypatch.setattr(pipe, "sample", lambda exemplar, image, *rest: image)
+    monkeypatch.setattr(pipe, "sample", lambda exemplar, image, *rest, **more: image)
     monkeypatch.setattr(pipe, "decode", lambda image: image)
     result = np.asarray(pipe(**question, context=64 / 35).images[0])  # a 64 px window
     np.testing.assert_array_equal(result, np.asarray(question["image"]))
