@@ -115,9 +115,9 @@ class PaintByExamplePipeline(LoadingMixin, DiffusionPipeline):
         eps = eps(z_t, v) + s (eps(z_t, c) - eps(z_t, v)) with the null vector v and
         s = `guidance_scale`; at s = 1 and outside of `guidance_interval`, see a call, the
         null half is not computed.  None: the pipeline's own `config.guidance_scale` and
-        `config.steps`.  A list of generators,
-        one a result, or a single one that draws for all feeds the VAE's sampling and
-        stochastic schedulers.  `callback_on_step_end` as in a call, with all tensors.
+        `config.steps`.  A list of generators, one a result, or a single one that draws
+        for all feeds the VAE's sampling and stochastic schedulers.
+        `callback_on_step_end` as in a call, with all tensors.
         Raises ValueError where the result is no finite number."""
         device, dtype = self._execution_device, self.unet.dtype
         guidance_scale, num_inference_steps = self.defaults(guidance_scale,
