@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import wraps
 from html import escape
 from itertools import count
+from zlib import crc32
 
 import tqdm
 
 from pbe_lite import plots
-from pbe_lite.environment import profile
+from pbe_lite.environment import PROFILES, profile
 
 QUESTIONS = count()  # so that every question's buttons have a name of their own
 SHEET = """
@@ -45,7 +46,7 @@ def budget(**sizes):
     """The one of `smoke`, `laptop`, `gpu` that the profile asks for, see `profile`.
 
     Raises ValueError when the three are not all given."""
-    if set(sizes) != {"smoke", "laptop", "gpu"}:
+    if set(sizes) != set(PROFILES):
         raise ValueError(f"sizes must be smoke, laptop and gpu, got {sorted(sizes)}")
     return sizes[profile()]
 
@@ -63,7 +64,8 @@ class Prediction:
         return f"{self.question}\n" + "\n".join(f"  ( ) {text}" for text in self.options)
 
     def _repr_html_(self):
-        group = f"pbe-predict-{next(QUESTIONS)}"
+        # JupyterLab shows several notebooks in one page, and each counts from 0
+        group = f"pbe-predict-{next(QUESTIONS)}-{crc32(self.question.encode())}"
         choices = "".join(self._choice(group, text) for text in self.options)
         return (f'{SHEET}<div class="pbe-predict" role="group" '
                 f'aria-label="{escape(self.question)}"><b>{escape(self.question)}</b>'
