@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import randomise
-from diffusers import UNet2DConditionModel
 
-from pbe_lite.config import FULL, without_scale_and_shift
+from pbe_lite.config import FULL
 from pbe_lite.data.open_images import load_open_images
 from pbe_lite.data.scenes import write_tabletop
-from pbe_lite.models.clip import load_clip, tokenize
 from pbe_lite.models.unet import (
     build_unet,
-    close_summary,
     denoise,
     hole_coordinates,
     octaves_of,
@@ -112,35 +109,6 @@ def test_a_unet_without_that_path_is_called_as_ever(tiny):
     x, t, condition = torch.randn(1, 9, 8, 8), torch.tensor([5]), torch.randn(1, 1, 32)
     with torch.no_grad():
         assert torch.equal(denoise(unet, x, t, condition), unet(x, t, condition).sample)
-
-
-def test_closed_for_a_summary_it_goes_on_as_with_that_one(rich):
-    unet = randomise(build_unet(rich)).eval()
-    x, t = torch.randn(2, rich.unet_channels, 8, 8), torch.tensor([10, 900])
-    condition, summary = torch.randn(2, 3, 32), torch.randn(1, 32)
-    with torch.no_grad():
-        before = denoise(unet, x, t, condition, summary.expand(2, -1))
-        after = denoise(close_summary(unet, summary), x, t, condition)
-        assert torch.allclose(before, after, atol=1e-5)
-        assert torch.equal(after, denoise(unet, x, t, condition, summary.flip(-1)))
-    assert unet.config.class_embed_type is None
-
-
-def test_an_arm_without_scale_and_shift_begins_with_the_priors_for_no_caption(
-        rich, coloured, weights):
-    shelf = weights_of(rich, weights)
-    prior = UNet2DConditionModel.from_pretrained(shelf / "prior" / "unet")
-    clip, tokenizer = load_clip(shelf / "clip")
-    nothing = clip.text_model(input_ids=tokenize(tokenizer, [""]).input_ids).pooler_output
-    plain = without_scale_and_shift(rich, "plain")
-    arm = build_objective("naive", plain, coloured, shelf).unet.eval()
-    x, t = torch.randn(2, rich.unet_channels, 8, 8), torch.tensor([10, 900])
-    condition = torch.randn(2, 5, 32)
-    with torch.no_grad():
-        begun = denoise(arm, x, t, condition)[:, :4]
-        wanted = denoise(prior, x[:, :4], t, condition, nothing.expand(2, -1))
-    assert arm.class_embedding is None
-    assert torch.allclose(begun, wanted, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------- alpha

@@ -6,8 +6,7 @@
 
 Trains the parts (codec, CLIP, judge, prior) and ships them to `data/weights`; trains the
 paper's six arms from the same prior, on the same samples, with the same seed, so that a
-difference between two of them is the idea's, and without scale and shift, beside which
-the naive one would not paste; two bottlenecks of other widths; and the
+difference between two of them is the idea's; two bottlenecks of other widths; and the
 long run that the demos show.  Scores each on the benchmark, and writes to `data/results`
 Table 1 (against other methods), Table 2 (what each idea adds), the widths, what guidance
 does, and the losses.  Not done again: a table or score whose file is there, weights that
@@ -23,7 +22,7 @@ from typing import NamedTuple
 
 import torch
 
-from pbe_lite.config import LITE, RESULTS, RUNS, WEIGHTS, without_scale_and_shift
+from pbe_lite.config import ABLATION, LITE, RESULTS, RUNS, WEIGHTS
 from pbe_lite.data.scenes import training_records
 from pbe_lite.evaluation.benchmark import PAIRS, make_pair
 from pbe_lite.evaluation.evaluate import score_row, write_json
@@ -80,10 +79,11 @@ class Study:
     `runs` holds runs of another number of samples or scores on another number of pairs."""
 
     def __init__(self, runs=RUNS / "arms", results=RESULTS, weights=WEIGHTS, preset=LITE,
-                 pairs=PAIRS, samples=None, records=RUNS, seed=0, minutes=math.inf):
+                 pairs=PAIRS, samples=None, records=RUNS, seed=0, minutes=math.inf,
+                 ablation=ABLATION):
         self.runs, self.results, self.weights = Path(runs), Path(results), Path(weights)
-        self.preset, self.pairs, self.seed, self.records = preset, pairs, seed, records
-        self.ablation = without_scale_and_shift(preset, "ablation")
+        self.preset, self.ablation, self.records = preset, ablation, records
+        self.pairs, self.seed = pairs, seed
         arms = dict.fromkeys((*SHIPPED_ARMS, "shipped", *IDEAS, *WIDTHS.values()))
         self.samples = {**{part: SAMPLES.get(part, JUDGE_SAMPLES) for part in PARTS},
                         **dict.fromkeys(arms, ARM_SAMPLES), "shipped": SAMPLES["final"],

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pbe_lite.config import ABLATION, DATA, LITE, RUNS, WEIGHTS
+from pbe_lite.config import DATA, LITE, RUNS, WEIGHTS
 from pbe_lite.data.scenes import training_records
 from pbe_lite.evaluation.benchmark import make_pair, split_of
 from pbe_lite.evaluation.evaluate import right_colour, right_kinds
@@ -33,10 +33,12 @@ from pbe_lite.training.trainer import Run
 KINDS = ["cactus", "hamburger", "penguin", "crown", "automobile", "butterfly", "teapot",
          "chair"]
 GUIDANCE = (1.0, 2.5, 4.0)
-FIRST_UNET = {k: v for k, v in ABLATION.unet.items() if k != "resnet_time_scale_shift"}
+PLAIN_UNET = {k: v for k, v in LITE.unet.items()
+              if k not in ("class_embed_type", "projection_class_embeddings_input_dim")}
+FIRST_UNET = {k: v for k, v in PLAIN_UNET.items() if k != "resnet_time_scale_shift"}
 ROWS = {
     "all": LITE,
-    "without scale and shift": ABLATION,
+    "without scale and shift": replace(LITE, unet=PLAIN_UNET),
     "without hole coordinates": replace(LITE, hole_octaves=0),
     "without alpha": replace(LITE, alpha_weight=0),
     "AdamW in place of Muon": replace(LITE, muon_lr=0),
