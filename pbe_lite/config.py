@@ -5,7 +5,7 @@ data, weights, results and runs lie.
 made of five parts, a class each; all of its values are reached by one name.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,12 +165,6 @@ LITE = Preset(
     guidance_scale=3.0,
 )
 
-# What Table 2 compares the paper's ideas on.  Scale and shift are an easy way in for the
-# class token: beside them the naive arm hardly needs the other tokens, and hardly pastes.
-ABLATION = replace(LITE, name="ablation", unet={
-    k: v for k, v in LITE.unet.items()
-    if k not in ("class_embed_type", "projection_class_embeddings_input_dim")})
-
 FULL = Preset(  # the paper's numbers
     name="full",
     # data
@@ -200,7 +194,7 @@ FULL = Preset(  # the paper's numbers
     guidance_scale=5.0,
 )
 
-PRESETS = {p.name: p for p in (LITE, ABLATION, FULL)}
+PRESETS = {p.name: p for p in (LITE, FULL)}
 
 
 class Arm(NamedTuple):

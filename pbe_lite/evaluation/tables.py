@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import torch
 
-from pbe_lite.config import ABLATION, LITE, RESULTS, RUNS, WEIGHTS
+from pbe_lite.config import LITE, RESULTS, RUNS, WEIGHTS
 from pbe_lite.data.scenes import training_records
 from pbe_lite.evaluation.benchmark import PAIRS, make_pair
 from pbe_lite.evaluation.evaluate import score_row, write_json
@@ -79,11 +79,9 @@ class Study:
     `runs` holds runs of another number of samples or scores on another number of pairs."""
 
     def __init__(self, runs=RUNS / "arms", results=RESULTS, weights=WEIGHTS, preset=LITE,
-                 pairs=PAIRS, samples=None, records=RUNS, seed=0, minutes=math.inf,
-                 ablation=ABLATION):
+                 pairs=PAIRS, samples=None, records=RUNS, seed=0, minutes=math.inf):
         self.runs, self.results, self.weights = Path(runs), Path(results), Path(weights)
-        self.preset, self.ablation, self.records = preset, ablation, records
-        self.pairs, self.seed = pairs, seed
+        self.preset, self.pairs, self.seed, self.records = preset, pairs, seed, records
         arms = dict.fromkeys((*SHIPPED_ARMS, "shipped", *IDEAS, *WIDTHS.values()))
         self.samples = {**{part: SAMPLES.get(part, JUDGE_SAMPLES) for part in PARTS},
                         **dict.fromkeys(arms, ARM_SAMPLES), "shipped": SAMPLES["final"],
@@ -173,8 +171,7 @@ class Study:
         records = None if name == "clip" else training_records(self.preset,
                                                                runs=self.records)
         arm = "final" if name == "shipped" else name
-        preset = self.preset if name in (*PARTS, "shipped") else self.ablation
-        return build_objective(arm, preset, records, self.weights, self.seed)
+        return build_objective(arm, self.preset, records, self.weights, self.seed)
 
     def train(self, name):
         """Train to the end and export.

@@ -75,17 +75,6 @@ def denoise(unet, x, timestep, condition, summary=None):
 
 
 @torch.no_grad()
-def close_summary(unet, summary):
-    """Take away the second way in, `class_embed_type`: what it adds to the time embedding
-    for `summary` (1, D) is added from now on, whatever the condition."""
-    unet.time_embedding.linear_2.bias += unet.class_embedding(summary)[0]
-    unet.class_embedding = None
-    unet.register_to_config(class_embed_type=None,
-                            projection_class_embeddings_input_dim=None)
-    return unet
-
-
-@torch.no_grad()
 def set_out_channels(unet, out_channels):
     """Give `conv_out` more channels, which start at zero, or take its last ones away."""
     old = unet.conv_out

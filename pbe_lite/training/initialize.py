@@ -21,12 +21,7 @@ from pbe_lite.models.pretrained import (
     read_model,
     read_parts,
 )
-from pbe_lite.models.unet import (
-    adopt_inpainting_order,
-    build_unet,
-    close_summary,
-    widen_conv_in,
-)
+from pbe_lite.models.unet import adopt_inpainting_order, build_unet, widen_conv_in
 
 
 class Start(NamedTuple):
@@ -51,19 +46,14 @@ def read_codec(preset, weights):
 
 
 def from_weights(preset, traits, weights):
-    """From the parts in `weights`: clip, codec and, for an arm with a prior, prior.
-
-    A preset without scale and shift has the prior's for the empty caption, always."""
+    """From the parts in `weights`: clip, codec and, for an arm with a prior, prior."""
     codec = read_codec(preset, weights)
-    clip, tokenizer = lite_clip.load_clip(weights / "clip")
+    clip, _ = lite_clip.load_clip(weights / "clip")
     encoder = ExemplarEncoder.around(clip.vision_model, preset, traits.tokens)
     if not traits.prior:
         return Start(codec, encoder, build_unet(preset))
     unet = UNet2DConditionModel.from_pretrained(
         weights / "prior" / "unet", torch_dtype=torch.float32)
-    if unet.class_embedding is not None and "class_embed_type" not in preset.unet:
-        ids = lite_clip.tokenize(tokenizer, [lite_clip.caption("")]).input_ids
-        close_summary(unet, clip.text_model(input_ids=ids).pooler_output)
     return Start(codec, encoder, widen_conv_in(unet, preset.unet_channels))
 
 
