@@ -8,7 +8,7 @@ from torch import nn
 
 from pbe_lite.config import FULL, LITE
 from pbe_lite.training.optim import (
-    MatrixMuon,
+    Muon,
     build_optimizers,
     check_owners,
     trainable,
@@ -29,11 +29,11 @@ def an_objective(preset, lr=None):
 def test_every_trained_weight_has_exactly_one_optimiser():
     objective = an_objective(LITE)
     adam, muon = build_optimizers(objective)
-    theirs = [*adam.param_groups[0]["params"], *muon.weights]
+    theirs = [*adam.param_groups[0]["params"], *muon.param_groups[0]["params"]]
     ids = [id(p) for p in theirs]
     assert len(ids) == len(set(ids))
     assert set(ids) == {id(p) for p in trainable(objective).values()}
-    assert {id(p) for p in muon.weights} == {
+    assert {id(p) for p in muon.param_groups[0]["params"]} == {
         id(objective.conv.weight), id(objective.linear.weight)}
 
 
@@ -53,7 +53,7 @@ def test_a_weight_without_an_optimiser_or_with_two_is_told():
 def test_weights_that_were_copied_meanwhile_are_still_trained():
     """As accelerate copies them to "cpu:0" where there are several ranks."""
     conv = nn.Conv2d(8, 16, 3)
-    muon = MatrixMuon([conv.weight], lr=.01)
+    muon = Muon([conv.weight], lr=.01)
     conv.weight.data = conv.weight.data.clone()
     before = conv.weight.detach().clone()
     conv.weight.grad = torch.randn_like(conv.weight)
@@ -71,7 +71,7 @@ def test_a_step_moves_the_convolution_itself_by_equal_singular_values():
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 16, 3)
     before = conv.weight.detach().clone()
-    muon = MatrixMuon([conv.weight], lr=.01)
+    muon = Muon([conv.weight], lr=.01)
     conv.weight.grad = torch.randn_like(conv.weight)
     muon.step()
     step = (conv.weight.detach() - before).flatten(1)
@@ -86,9 +86,28 @@ def test_a_step_moves_the_convolution_itself_by_equal_singular_values():
     assert conv.weight.grad is None
 
 
+def test_its_steps_are_those_of_torchs_muon_matrix_by_matrix():
+    """Tall, wide and square ones, some of one shape, which are stepped together."""
+    torch.manual_seed(0)
+    shapes = [(8, 24), (24, 8), (6, 6), (8, 24), (4, 5, 3, 3), (45, 4)]
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [nn.Parameter(w.detach().flatten(1).clone()) for w in ours]
+    muon = Muon(ours, lr=.1)
+    reference = torch.optim.Muon(theirs, lr=.1, weight_decay=0, ns_steps=3,
+                                 adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        for weight, matrix in zip(ours, theirs, strict=True):
+            weight.grad = torch.randn_like(weight)
+            matrix.grad = weight.grad.flatten(1).clone()
+        muon.step()
+        reference.step()
+        for weight, matrix in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(weight.flatten(1), matrix, rtol=0, atol=2e-3)
+
+
 def test_a_weight_without_gradient_stays():
     weight = nn.Parameter(torch.ones(3, 3))
-    muon = MatrixMuon([weight], lr=.1)
+    muon = Muon([weight], lr=.1)
     muon.step()
     assert torch.equal(weight, torch.ones(3, 3))
 
@@ -99,10 +118,10 @@ def test_a_state_taken_up_again_makes_the_same_step():
 
     def run(stop):
         weight = nn.Parameter(torch.ones(4, 5, 3, 3))
-        muon = MatrixMuon([weight], lr=.1)
+        muon = Muon([weight], lr=.1)
         for i, gradient in enumerate(gradients):
             if i == stop:
-                state, muon = muon.state_dict(), MatrixMuon([weight], lr=.1)
+                state, muon = muon.state_dict(), Muon([weight], lr=.1)
                 muon.load_state_dict(state)
             weight.grad = gradient
             muon.step()
