@@ -162,7 +162,7 @@ LITE = Preset(
     precision="bf16",
     # sampler
     sampling_steps=25,
-    guidance_scale=3.0,
+    guidance_scale=2.0,
 )
 
 FULL = Preset(  # the paper's numbers

@@ -20,8 +20,8 @@ from pbe_lite.training.losses import build_objective
 from pbe_lite.training.preview import unseen_scenes
 from pbe_lite.training.trainer import Run
 
-SAMPLES = {"codec": 64_000, "clip": 256_000, "prior": 80_000, "final": 400_000}
-ARM_SAMPLES = 64_000  # of the other arms, and of "final" where arms are compared
+SAMPLES = {"codec": 64_000, "clip": 256_000, "prior": 80_000, "final": 240_000}
+ARM_SAMPLES = 96_000  # of the other arms, and of "final" where arms are compared
 PARTS = ("clip", "codec", "prior")  # what lite arms need, trained before them
 CHANGES = ("batch_size", "lr", "warmup_steps", "precision", "ema_decay", "adam8bit",
            "init", "tower", "area")  # options that change the preset, by its own names
