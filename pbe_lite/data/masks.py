@@ -49,8 +49,8 @@ def bezier_points(box, extended, rng, samples=20, jitter=JITTER):
 
     Each side of the box becomes a quadratic Bezier curve
     B(t) = (1-t)^2 P0 + 2 t (1-t) P1 + t^2 P2 from corner P0 to corner P2; the control
-    point P1 is the middle of that side of the extended box.  Every sampled point is
-    then moved by 1 to 5 px (of 512) in a random direction of each axis."""
+    point P1 is the middle of that side, moved out to the extended box.  Every sampled
+    point is then moved by 1 to 5 px (of 512) in a random direction of each axis."""
     x0, y0, x1, y1 = box
     e0, f0, e1, f1 = extended
     mx, my = (x0 + x1) / 2, (y0 + y1) / 2
