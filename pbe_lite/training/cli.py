@@ -21,7 +21,7 @@ from pbe_lite.training.preview import unseen_scenes
 from pbe_lite.training.trainer import Run
 
 SAMPLES = {"codec": 64_000, "clip": 256_000, "prior": 80_000, "final": 240_000}
-ARM_SAMPLES = 96_000  # of the other arms, and of "final" where arms are compared
+ARM_SAMPLES = 64_000  # of the other arms, and of "final" where arms are compared
 PARTS = ("clip", "codec", "prior")  # what lite arms need, trained before them
 CHANGES = ("batch_size", "lr", "warmup_steps", "precision", "ema_decay", "adam8bit",
            "init", "tower", "area")  # options that change the preset, by its own names
