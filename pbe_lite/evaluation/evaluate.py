@@ -71,7 +71,7 @@ def right_kinds(pairs, results, judge=None, certain=CERTAIN):
 
 def right_colour(pair, result, tolerance=30, faint=.04):
     """1 where what stands in the hole has the hue of the right answer within `tolerance`
-    degrees, half of the way to a neighbouring colourway; 0 for what is nearly grey."""
+    degrees; 0 for what is nearly grey."""
     place = pair.truth.alpha > .5
     wanted, _ = mean_chroma(pair.truth.image / 255, place.astype(float))
     hue, chroma = mean_chroma(result / 255, changed_pixels(pair, result).astype(float))

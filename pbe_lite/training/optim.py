@@ -2,8 +2,8 @@
 so; and the schedule of their learning rate.
 
 Muon (Jordan et al., 2024) steps along the momentum of a weight matrix with all its
-singular values set to about one.  Rare directions, such as those that tell one of some
-hundred objects, then move as fast as common ones, which suits short training.
+singular values set to about one.  Rare directions, such as those that tell one of many
+objects, then move as fast as common ones, which suits short training.
 """
 
 import math
