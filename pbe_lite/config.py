@@ -50,6 +50,8 @@ class Model:
     unet: dict                  # of diffusers' UNet2DConditionModel; in it
                                 # attention_head_dim is, in diffusers, the number of heads
     clip: dict                  # of transformers' CLIPConfig
+    patch_layer: int = -1       # of the tower, after which patch tokens are taken where an
+                                # arm keeps them; -1: the last
     hole_octaves: int = 0       # of `unet.hole_coordinates`; 0: no such input channels
     init: str = ""              # a model, by folder or hub's name; "": data/weights
     tower: str = ""             # the CLIP model that goes with `init`
@@ -131,6 +133,7 @@ LITE = Preset(
     # model
     latent_factor=8,
     latent_channels=8,
+    patch_layer=1,  # its last layer has forgotten much of where a patch lies
     hole_octaves=3,
     clip=dict(
         projection_dim=128,

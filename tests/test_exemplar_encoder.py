@@ -123,6 +123,21 @@ def test_all_tokens_are_the_class_token_and_one_a_patch(vision_config, pixels):
     torch.testing.assert_close(features["all"][:, :1], features["class"])
 
 
+def test_patch_tokens_may_come_from_a_lower_layer(tmp_path, vision_config, pixels):
+    config = vision_config("all")
+    config.patch_layer = 1
+    randomise(ExemplarEncoder(config)).save_pretrained(tmp_path)
+    encoder = ExemplarEncoder.from_pretrained(tmp_path).eval()
+    tower = encoder.model.vision_model
+    with torch.no_grad():
+        out = tower(pixels, output_hidden_states=True)
+        found = encoder.features(pixels)
+        patches = tower.post_layernorm(out.hidden_states[1][:, 1:])
+    assert torch.equal(found[:, 0], out.pooler_output)  # of the last layer, as ever
+    assert torch.equal(found[:, 1:], patches)
+    assert not torch.allclose(out.hidden_states[1], out.hidden_states[-1])
+
+
 def test_the_null_vector_takes_the_conditions_shape(vision_config):
     encoder = ExemplarEncoder(vision_config("all"))
     like = torch.zeros(2, 5, 32, dtype=torch.float64)

@@ -71,7 +71,8 @@ class ExemplarEncoder(CLIPPreTrainedModel):
 
     `config.tokens` is "class" (T = 1), "all" (T = 1 + number of patches), T itself, the
     number of means of patch tokens, or "class+4": the class token and 4 means (T = 5);
-    D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null vector
+    patch tokens are taken after layer `config.patch_layer` of the tower, by default the
+    last; D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null vector
     of classifier-free guidance.  Raises ValueError for another `config.tokens`."""
 
     config_class = CLIPVisionConfig
@@ -79,6 +80,7 @@ class ExemplarEncoder(CLIPPreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self.tokens = getattr(config, "tokens", "class")
+        self.patch_layer = getattr(config, "patch_layer", -1)
         check_tokens(self.tokens, (config.image_size // config.patch_size) ** 2)
         width = config.hidden_size
         self.model = Tower(config)
@@ -93,6 +95,7 @@ class ExemplarEncoder(CLIPPreTrainedModel):
     def around(cls, tower, preset, tokens):
         """A new encoder of the preset's size around a copy of a trained CLIP tower."""
         config = CLIPVisionConfig(**preset.clip["vision_config"], tokens=tokens,
+                                  patch_layer=preset.patch_layer,
                                   projection_dim=preset.unet["cross_attention_dim"])
         return cls._with_tower(config, tower)
 
@@ -131,16 +134,17 @@ class ExemplarEncoder(CLIPPreTrainedModel):
 
     def features(self, pixel_values):
         """What is kept of the frozen tower's output: (B, T, width)."""
-        out = self.model.vision_model(pixel_values=pixel_values)
+        tower = self.model.vision_model
+        out = tower(pixel_values=pixel_values, output_hidden_states=True)
+        summary = out.pooler_output[:, None]  # the class token
         if self.tokens == "class":
-            return out.pooler_output[:, None]
-        tokens = self.model.vision_model.post_layernorm(out.last_hidden_state)
-        if self.tokens == "all":
-            return tokens
+            return summary
+        patches = tower.post_layernorm(out.hidden_states[self.patch_layer][:, 1:])
         if isinstance(self.tokens, int):
-            return pool_tokens(tokens[:, 1:], self.tokens)
-        means = pool_tokens(tokens[:, 1:], int(self.tokens.removeprefix("class+")))
-        return torch.cat([tokens[:, :1], means], 1)
+            return pool_tokens(patches, self.tokens)
+        if self.tokens != "all":
+            patches = pool_tokens(patches, int(self.tokens.removeprefix("class+")))
+        return torch.cat([summary, patches], 1)
 
     def forward(self, pixel_values):
         with torch.no_grad():
