@@ -72,8 +72,8 @@ class ExemplarEncoder(CLIPPreTrainedModel):
     `config.tokens` is "class" (T = 1), "all" (T = 1 + number of patches), T itself, the
     number of means of patch tokens, or "class+4": the class token and 4 means (T = 5);
     patch tokens are taken after layer `config.patch_layer` of the tower, by default the
-    last; D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null vector
-    of classifier-free guidance.  Raises ValueError for another `config.tokens`."""
+    last; D = `config.projection_dim`.  `uncond_vector` (1, 1, D) is the learnable null
+    vector of classifier-free guidance.  Raises ValueError for another `config.tokens`."""
 
     config_class = CLIPVisionConfig
 

@@ -45,7 +45,7 @@ ROWS = {
     "Muon at 5e-3": replace(LITE, muon_lr=5e-3),
     "uniform time steps": replace(LITE, timesteps=()),
     "constant rate in place of the line": replace(LITE, decay_from=1),
-    "the first edition's recipe": replace(
+    "none of these": replace(
         LITE, hole_octaves=0, alpha_weight=0, decoder_noise=0, muon_lr=5e-3,
         warmup_steps=200, warmup_share=0, unet=FIRST_UNET),
 }
