@@ -102,7 +102,8 @@ def _pull(prior, z, boxes, target):
     mean, std = (torch.from_numpy(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        pictures = prior.codec.decode(z).sample.clamp(-1, 1) / 2 + .5
+        pictures = prior.codec.decode(z / prior.codec.config.scaling_factor).sample
+        pictures = pictures.clamp(-1, 1) / 2 + .5
         crops = torch.cat([
             F.interpolate(p[None, :, y0:y1, x0:x1], (size, size), mode="bilinear",
                           antialias=True)
@@ -114,7 +115,7 @@ def _pull(prior, z, boxes, target):
 
 @torch.no_grad()
 def blended_diffusion(prior, images, holes, names, noise, guidance_scale=3.0, steps=25,
-                      target=None, strength=6.0):
+                      target=None, strength=40.0):
     """Fill holes with a U-Net that never saw one (Avrahami et al., 2022 and 2023).
 
     images: (B, 3, S, S) in [-1, 1]; holes: (B, 1, S, S), 1 = hole; names: B objects, ""
