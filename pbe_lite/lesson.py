@@ -11,7 +11,9 @@ from html import escape
 from itertools import count
 from zlib import crc32
 
+import diffusers
 import tqdm
+import transformers
 
 from pbe_lite import plots
 from pbe_lite.environment import PROFILES, profile
@@ -29,10 +31,13 @@ SHEET = """
 
 
 def setup() -> None:
-    """The course's style for figures; progress bars, which a saved page cannot show, off.
+    """The course's style for figures; progress bars, which a saved page cannot show, and
+    the libraries' advice to programmers off.
 
-    Whoever wants the bars leaves this call out and calls `plots.setup()` alone."""
+    Whoever wants them leaves this call out and calls `plots.setup()` alone."""
     plots.setup()
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
     begin = tqdm.std.tqdm.__init__  # of all bars, those of notebooks too
 
     @wraps(begin)
