@@ -498,13 +498,13 @@ def test_paint_shows_a_result_that_differs_only_in_the_hole(lab):
 def test_the_story_that_the_readme_shows(lab, pictures):
     """Clear, brush, pick, paint; each step changes the picture of the page."""
     lab.page.set_viewport_size({"width": 1640, "height": 1700})
-    lab.ask("studio.show_scene(3)")
+    lab.ask("studio.show_scene(99)")
     lab.ask("setattr(studio.results, 'cards', ())")
     lab.page.wait_for_timeout(500)
     story = [lab.look()]
     lab.click("Clear")
     lab.find(".pbe-size input").first.fill("30")
-    lab.drag((.4, .62), (.5, .56), (.62, .6), (.66, .66), (.5, .68), (.42, .64))
+    lab.drag((.62, .5), (.82, .5), (.84, .66), (.62, .66), (.62, .82), (.84, .82))
     lab.eventually("studio.painter.mask.mean().item() > .1")
     lab.page.wait_for_timeout(300)
     story.append(lab.look())

@@ -41,6 +41,15 @@ def pool_tokens(patches, count):
     return grid.mean((2, 4)).flatten(1, 2)
 
 
+def tower_tokens(tower, pixel_values, layer=-1):
+    """All tokens of a CLIP vision tower, normalised: (B, 3, E, E) -> (B, 1 + n, d), the
+    class token first; the n patch tokens are taken after `layer`, 1 the first, -1 the
+    last."""
+    out = tower(pixel_values=pixel_values, output_hidden_states=True)
+    patches = tower.post_layernorm(out.hidden_states[layer][:, 1:])
+    return torch.cat([out.pooler_output[:, None], patches], 1)
+
+
 class Tower(nn.Module):
     """A CLIP vision tower under the name it had when the checkpoint was published."""
 
@@ -135,16 +144,15 @@ class ExemplarEncoder(CLIPPreTrainedModel):
     def features(self, pixel_values):
         """What is kept of the frozen tower's output: (B, T, width)."""
         tower = self.model.vision_model
-        out = tower(pixel_values=pixel_values, output_hidden_states=True)
-        summary = out.pooler_output[:, None]  # the class token
         if self.tokens == "class":
-            return summary
-        patches = tower.post_layernorm(out.hidden_states[self.patch_layer][:, 1:])
+            return tower(pixel_values=pixel_values).pooler_output[:, None]
+        tokens = tower_tokens(tower, pixel_values, self.patch_layer)
+        if self.tokens == "all":
+            return tokens
         if isinstance(self.tokens, int):
-            return pool_tokens(patches, self.tokens)
-        if self.tokens != "all":
-            patches = pool_tokens(patches, int(self.tokens.removeprefix("class+")))
-        return torch.cat([summary, patches], 1)
+            return pool_tokens(tokens[:, 1:], self.tokens)
+        means = pool_tokens(tokens[:, 1:], int(self.tokens.removeprefix("class+")))
+        return torch.cat([tokens[:, :1], means], 1)
 
     def forward(self, pixel_values):
         with torch.no_grad():

@@ -25,7 +25,7 @@ from pbe_lite.studio.pictures import as_image, read_upload, shrink
 from pbe_lite.studio.rounds import Rounds
 from pbe_lite.studio.uploads import Upload
 
-SCENE = 26  # a blue die on a plain table
+SCENE = 99  # a purple lock on a plain table
 
 
 class Studio(Rounds):
