@@ -503,8 +503,10 @@ def test_the_story_that_the_readme_shows(lab, pictures):
     lab.page.wait_for_timeout(500)
     story = [lab.look()]
     lab.click("Clear")
-    lab.find(".pbe-size input").first.fill("30")
-    lab.drag((.62, .5), (.82, .5), (.84, .66), (.62, .66), (.62, .82), (.84, .82))
+    lab.ask("setattr(studio.settings.arms['bottleneck'], 'value', False)")
+    lab.find(".pbe-size input").first.fill("18")
+    lab.drag((.62, .46), (.86, .46), (.86, .58), (.62, .58), (.62, .7), (.86, .7),
+             (.86, .76), (.62, .76))
     lab.eventually("studio.painter.mask.mean().item() > .1")
     lab.page.wait_for_timeout(300)
     story.append(lab.look())
@@ -522,6 +524,7 @@ def test_the_story_that_the_readme_shows(lab, pictures):
     lab.page.set_viewport_size({"width": 1280, "height": 900})
     for before, after in zip(story, story[1:]):
         assert before.size == after.size and before.tobytes() != after.tobytes()
+    lab.ask("setattr(studio.settings.arms['bottleneck'], 'value', True)")
     small = [f.resize((f.width * 3 // 4, f.height * 3 // 4)) for f in story]
     small[0].save(pictures / "studio.gif", save_all=True, append_images=small[1:],
                   duration=[1200, 1200, 1200, 800, 4000], loop=0)

@@ -65,7 +65,7 @@ class Settings(widgets.VBox):
         self.arms = {name: widgets.Checkbox(value=True, description=name, indent=False,
                                             layout=WIDE) for name in arms}
         self.own = widgets.Checkbox(
-            value=True, description="guidance as each arm was trained for", indent=False,
+            value=True, description="guidance of each arm", indent=False,
             tooltip="an arm without a null vector makes sense at guidance 1 only",
             layout=WIDE)
         self.guidance = _slider("guidance", guidance, 1, 10, .5,
