@@ -132,8 +132,8 @@ def test_the_papers_unet_takes_nine_channels():
     assert words.count("c") == 7 + 2
 
 
-@pytest.mark.parametrize("preset, guess, size", [(FULL, r"\varepsilon", "4 × 64 × 64"),
-                                                 (LITE, r"\hat{z}_0", "8 × 16 × 16")])
+@pytest.mark.parametrize("preset, guess, size", [(FULL, r"\epsilon", "4 × 64 × 64"),
+                                                 (LITE, r"\hat{z}", "8 × 16 × 16")])
 def test_the_pipeline_has_the_presets_sizes_and_guess(preset, guess, size):
     words = words_of(schematics.pipeline(preset))
     assert words.count(size) == 3

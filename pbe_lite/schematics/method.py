@@ -104,12 +104,12 @@ def guidance(scale: float = 3.0) -> NotebookFigure:
     dot(axis, *start, "", "#262626", 4)
     words(axis, *(start + (0, 20)), "$z_t$", TEXT + 1)
     texts = ((f"$s = {scale:g}$:  the guided guess", guided, SHARED),
-             (r"$s = 1$:  $\varepsilon(c)$, with the exemplar's token", given, EXEMPLAR),
-             (r"$s = 0$:  $\varepsilon(v)$, with the null vector", null, FAINT))
+             (r"$s = 1$:  $\epsilon(c)$, with the exemplar's token", given, EXEMPLAR),
+             (r"$s = 0$:  $\epsilon(v)$, with the null vector", null, FAINT))
     for text, (x, y), color in texts:
         words(axis, x + 14, y, text, color=color, ha="left")
     block(axis, 206, 396, 300, 52,
-          r"guided = $\varepsilon(v) + s\,[\,\varepsilon(c) - \varepsilon(v)\,]$",
+          r"guided = $\epsilon(v) + s\,[\,\epsilon(c) - \epsilon(v)\,]$",
           size=TEXT + 1)
     words(axis, 390, 396, "$v$ is learned: in training it takes the place of $c$ in 20 % "
           "of the\nsamples. Larger $s$: more of the exemplar, less variety.",

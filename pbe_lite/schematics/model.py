@@ -16,7 +16,7 @@ from pbe_lite.schematics.drawing import (
 )
 from pbe_lite.style import FAINT, TEXT, NotebookFigure, styled
 
-GUESS = {"epsilon": r"\varepsilon", "sample": r"\hat{z}_0"}  # what the U-Net predicts
+GUESS = {"epsilon": r"\epsilon", "sample": r"\hat{z}"}  # what the U-Net predicts
 
 
 def scaled(preset):
