@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from diffusers import PNDMScheduler
 from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from diffusers.pipelines.deprecated.paint_by_example import (
     PaintByExampleImageEncoder,
 )
@@ -60,7 +61,7 @@ class StockUnet(torch.nn.Module):
 
     def __init__(self, unet, latent_channels):
         super().__init__()
-        self.unet, self.dtype = unet, unet.dtype
+        self.unet, self.dtype, self.device = unet, unet.dtype, unet.device
         self.octaves = octaves_of(unet, latent_channels)
         # what the stock pipeline checks the number of channels against
         self.config = type(unet.config)(dict(unet.config,
@@ -70,7 +71,7 @@ class StockUnet(torch.nn.Module):
         if self.octaves:
             where = hole_coordinates(1 - x[:, -1:], self.octaves)
             x = torch.cat([x, where.to(x)], 1)
-        return (denoise(self.unet, x, t, encoder_hidden_states),)
+        return UNet2DConditionOutput(denoise(self.unet, x, t, encoder_hidden_states))
 
 
 def stock_pipeline(pipe):
